@@ -14,7 +14,7 @@ from functools import partial
 from multiprocessing import get_context
 
 from verification.checkout import ROOT, commit
-from verification.cli.campaign import WORKERS, Check, share
+from verification.cli.campaign import WORKERS, share, summary
 
 REPORT = ROOT / "build" / "cli.json"
 
@@ -26,10 +26,8 @@ def main() -> int:
     quick = parser.parse_args().quick
     start = time.monotonic()
     with ProcessPoolExecutor(WORKERS, get_context("spawn")) as pool:
-        whole = Check()
-        for part in pool.map(partial(share, quick=quick), range(WORKERS)):
-            whole.add(part)
-    found = whole.summary()
+        trials = [trial for part in pool.map(partial(share, quick=quick), range(WORKERS)) for trial in part]
+    found = summary(trials)
     report = {"commit": commit(), "seconds": round(time.monotonic() - start, 1), **found}
     if not quick:
         REPORT.parent.mkdir(exist_ok=True)

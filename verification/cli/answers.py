@@ -6,18 +6,23 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+Exits = frozenset[int]
+OK, LEFT, MEND, LATER = (frozenset({code}) for code in range(4))
+NO_SUCCESS = MEND | LATER
 READ_TIMEOUT = 10.0
 """How long a client waits here: long enough for moto on a busy machine."""
-XML = "text/xml"
+_XML, _HTML = (("Content-Type", "text/xml"),), (("Content-Type", "text/html"),)
 _DOCUMENTS = {
     "s3": '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>{message}</Message>'
     "<RequestId>4442587FB7D0A2F9</RequestId></Error>",
     "ec2": '<?xml version="1.0" encoding="UTF-8"?>\n<Response><Errors><Error><Code>{code}</Code><Message>{message}'
     "</Message></Error></Errors><RequestID>ea966190-f9aa-478e-9ede-example</RequestID></Response>",
-    "query": '<ErrorResponse xmlns="http://webservices.amazon.com/"><Error><Type>Sender</Type><Code>{code}</Code>'
-    "<Message>{message}</Message></Error><RequestId>b25f48e8-84fd-11e6-80d9-574e0c4664cb</RequestId></ErrorResponse>",
 }
-QUERY_SERVICES = ("cloudformation", "sns", "sts")
+_QUERY = (
+    '<ErrorResponse xmlns="http://webservices.amazon.com/"><Error><Type>Sender</Type><Code>{code}</Code>'
+    "<Message>{message}</Message></Error><RequestId>b25f48e8-84fd-11e6-80d9-574e0c4664cb</RequestId></ErrorResponse>"
+)
+"""What the other services send."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,26 +45,37 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Fault:
+    """Which requests get another answer: those of a service that hold a text; `times` of them, after `after` others."""
+
+    service: str
+    answer: Answer
+    holds: bytes = b""
+    times: int | None = None
+    after: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """An error of AWS: its code, its HTTP status, and the exit codes that a command may end with."""
 
     code: str
     status: int
-    exits: frozenset[int]
+    exits: Exits
     message: str = "The request was not accepted"
 
-    def answer(self, service: str) -> Answer:
-        """The error as a service sends it."""
-        message = self.message
+    def fault(self, service: str, *, holds: bytes = b"", after: int = 0) -> Fault:
+        """A service answers so, in its own kind of document."""
+        return Fault(service, self._answer(service), holds, after=after)
+
+    def _answer(self, service: str) -> Answer:
         if service == "scheduler":
             headers = (("x-amzn-errortype", self.code), ("Content-Type", "application/json"))
-            return Answer(self.code, self.status, json.dumps({"Message": message}).encode(), headers)
-        document = _DOCUMENTS["query" if service in QUERY_SERVICES else service]
-        body = document.format(code=self.code, message=message).encode()
-        return Answer(self.code, self.status, body, (("Content-Type", XML),))
+            return Answer(self.code, self.status, json.dumps({"Message": self.message}).encode(), headers)
+        body = _DOCUMENTS.get(service, _QUERY).format(code=self.code, message=self.message)
+        return Answer(self.code, self.status, body.encode(), _XML)
 
 
-MEND, LATER = frozenset({2}), frozenset({3})
 _DENIED = (
     "User: arn:aws:iam::123456789012:user/ana is not authorized to perform this action with an explicit deny in a "
     "service control policy"
@@ -104,6 +120,7 @@ REFUSALS = {
         Refusal("InternalServerException", 500, LATER),
     ),
 }  # fmt: skip
+SCHEDULES_DELETED = Refusal("ResourceNotFoundException", 404, MEND, "Schedule group chronos-ec2-dev does not exist.")
 EXPIRED = Refusal("ExpiredToken", 400, MEND, "The provided token has expired.")
 LAUNCH_REFUSALS = (
     Refusal("InvalidLaunchTemplateId.NotFound", 400, MEND, "The launch template ID 'lt-1' does not exist."),
@@ -124,20 +141,19 @@ LAUNCH_REFUSALS = (
 
 _PORTAL = b"<!DOCTYPE html><html><head><title>Sign in to the hotel's network</title></head><body>Welcome</body></html>"
 _BALANCER = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
-_HTML = (("Content-Type", "text/html"),)
 NETWORKS = (
     Answer("the connection is closed", drop=True),
     Answer("a portal's page", 200, _PORTAL, _HTML),
     Answer("a balancer's 502", 502, _BALANCER, _HTML),
     Answer("a proxy's 407", 407, b"Proxy Authentication Required", _HTML),
     Answer("an empty 200", 200),
-    Answer("half a document", 200, b"<DescribeStacksResponse><DescribeStacksRe", (("Content-Type", XML),)),
+    Answer("half a document", 200, b"<DescribeStacksResponse><DescribeStacksRe", _XML),
     Answer("random bytes", 200, bytes(range(256)) * 4, (("Content-Type", "application/octet-stream"),)),
-    Answer("less than was announced", 200, b"<Res", (("Content-Type", XML),), length=4096),
+    Answer("less than was announced", 200, b"<Res", _XML, length=4096),
     Answer("an error without a document", 403),
 )
-SILENCE = Answer("no answer for seconds", delay=READ_TIMEOUT + 0.5)
 """After any of these a command may have to be repeated, or its environment mended: exit code 2 or 3, never 0 or 1."""
+SILENCE = Answer("no answer for seconds", delay=READ_TIMEOUT + 0.5)
 
 
 def stack(status: str, outputs: Mapping[str, str]) -> Answer:
@@ -152,4 +168,4 @@ def stack(status: str, outputs: Mapping[str, str]) -> Answer:
         f"<StackName>chronos-ec2-dev</StackName><StackStatus>{status}</StackStatus><Outputs>{members}</Outputs>"
         "</member></Stacks></DescribeStacksResult></DescribeStacksResponse>"
     )
-    return Answer(f"stack {status}", 200, body.encode(), (("Content-Type", XML),))
+    return Answer(f"stack {status}", 200, body.encode(), _XML)

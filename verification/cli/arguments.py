@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import product
 
-from verification.cli.answers import MEND
-from verification.cli.situations import COMMANDS, Situation
+from verification.cli.situations import COMMANDS, Situation, wrong
 from verification.cli.world import ACTIVE, BEST, FAILED, TRAINED
 
 _NO_NUMBERS = ("nan", "inf", "-inf", "-1", "1e99", "", "x", "0x10", "1_", "1e400")
@@ -60,6 +59,80 @@ _POSITIONAL = (
     ),
     *product(("models show --json", "models rollback --yes --json"), _NO_NAMES),
 )  # fmt: skip
+_UNKNOWN = "20200101T000000Z-000000"
+_LINES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("", ("--json", "--bogus", "lunch")),
+    ("launch", ("--max-hour 3", "extra", "--config", "--trainer other", "--trainer probe --config train.yaml",
+        "--minutes 3", "--ending oom", "--trainer probe --ending badly", "--trainer probe --promote better --json",
+        "--trainer probe --data sales --json", f"--resume {FAILED} --json", f"--resume {TRAINED} --json",
+        f"--resume {ACTIVE} --json", f"--resume {FAILED} --config train.yaml --json",
+        "--config train.yaml --model-name x --json", "--config train.yaml --promote sometimes",
+        "--config forecast.yaml --promote better --json", "--config train.yaml --on-demand-after 30m --json",
+        "--config train.yaml --future sales --json",
+        "--config train.yaml --spot --wait-for-capacity 1h --on-demand-after 2h --json",
+        "--config train.yaml --data ./words.csv --timestamp-format % --yes")),
+    ("forecast", ("", "--data sales", "--horizon 6", "--data nothing --horizon 6 --model champion",
+        "--data sales/ --horizon 6 --model champion", "--data training-data/../x/ --horizon 6 --model champion --json",
+        "--data sales --horizon 6 --quantiles x", "--data sales --horizon 6 --quantiles 0.1,2",
+        "--data sales --horizon 6 --quantiles nan", "--data sales --horizon 6 --format xml",
+        "--data sales --horizon 6 --future nothing --model champion",
+        "--data ./words.csv --horizon 6 --model champion --timestamp-format %",
+        "--data ./good.csv --horizon 6 --model champion --to a-file/below --yes",
+        "--data sales --horizon 6 --model champion --to a-file --json",
+        "--data ./good.csv --horizon 6 --model champion --target nothing",
+        "--data ./good.csv --horizon 6 --model champion --item-id ,",
+        "--data ./good.csv --horizon 6 --model champion --known price --past price", "--config train.yaml --json")),
+    ("evaluate", ("", "--horizon 6", "--config forecast.yaml --json", "--data sales --horizon 6 --windows 0",
+        "--data sales --horizon 6 --season 0", "--data sales --horizon 6 --models ,",
+        "--data ./words.csv --horizon 6 --models champion --timestamp-format % --to x",
+        "--data ./good.csv --horizon 6 --models champion --known price --past price")),
+    ("runs", ("-e", "sideways", "show", "compare", "--limit 0", f"show {_UNKNOWN} --json",
+        f"compare {FAILED} {_UNKNOWN} --json", f"compare {FAILED} {TRAINED} --html a-file/below --json",
+        f"compare {FAILED} {TRAINED} --html sales --json")),
+    ("monitor", ("a b", _UNKNOWN)),
+    ("kill", (f"{_UNKNOWN} --json", FAILED)),
+    ("logs", (_UNKNOWN, f"{FAILED} --log trainer", f"{FAILED} --log ../x", "--log agent extra more")),
+    ("report", (f"{_UNKNOWN} --json", f"{FAILED} --to a-file/below --json", f"{FAILED} --to sales --json")),
+    ("results", (f"{_UNKNOWN} --json", f"{FAILED} --to a-file --json", f"{TRAINED} --to a-file/below --json")),
+    ("hold", (f"{FAILED} --json", f"{_UNKNOWN} --json")),
+    ("release", (f"{FAILED} --json", f"{_UNKNOWN} --json")),
+    ("verify", ("--json --bogus", "--bucket somewhere-else --json", "-e stage --json", "no-group --json")),
+    ("sweep", ("", "grid.yaml --json", "grid.yaml --max-cost 9 --lane x --json", "nowhere.yaml --max-cost 9 --json",
+        "train.yaml --max-cost 9 --json", "empty.yaml --max-cost 9 --json")),
+    ("forecast", ("--data sales --horizon 6 --model champion --parallel 2",
+        "--data sales --horizon 6 --model champion --name parts")),
+    ("drill", ("--only nothing --yes", "--only , --yes --json", "--instance-type , --yes --json",
+        "--instance-type t3.small,t3.micro --yes --json", "--output a-file/below --yes --json",
+        "--output sales --yes --json")),
+    ("data", ("", "sideways", "check", "check good.csv --config none.yaml", "check good.csv --horizon 0",
+        "check good.csv --fix", "check good.csv --item-id ,", "check good.csv --past item_id",
+        "check s3://elsewhere/x/", "check s3:// --bucket none",
+        "check training-data/nothing/ --environment dev --region us-east-1", "show", "show none.csv",
+        "show training-data/nothing/ --environment dev --region us-east-1 --bucket none --json",
+        "show good.csv --config none.yaml", "show good.csv --series 0", "show good.csv --picture a-file/x/y.png",
+        "show words.csv --timestamp-format %", "check good.csv --picture a-file/x/y.png",
+        "check words.csv --timestamp-format %")),
+    ("schedule", ("", "create", "create nightly", "create Nightly --config train.yaml --rate 1d",
+        "create nightly --config none.yaml --rate 1d --json")),
+    ("schedule create nightly --config train.yaml", ("", "--rate 0h --json", "--cron x --rate 1d",
+        "--on-data other --rate 1d", "--rate 1d --max-cost-per-month 5",
+        "--rate 1d --then none.yaml --then-future sales --json")),
+    ("schedule create nightly --config none.yaml --rate 1d", (
+        "--promote better --model-name x --lane y --max-hours 1 --max-cost 1",
+        "--price 1 --spot --wait-for-capacity 2h --on-demand-after 1h",
+        "--instance-type g5.2xlarge --preemptions 1 --crashes 1 --allow-cpu", "--plan --yes --watch")),
+    ("schedule", ("show other --json", "pause other --json", "resume other --json", "run other --json",
+        "delete other --yes --json", "delete ../x --yes")),
+    ("models", ("", "show other", "promote", f"promote {FAILED} --yes", f"promote {TRAINED} --json", "rollback --json",
+        "rollback other --yes")),
+    ("upload", ("", "nothing", "data", "data sales", "data sales NAME", "data sales ../x",
+        "data words.csv x --timestamp-format %")),
+    ("local", ("", "sideways", "invoke", "invoke Sweeper a-file", "invoke Sweep none.json",
+        "invoke Sweep not-json.json", "invoke Sweep none.json --state a-file", "up --state a-file/below",
+        "up --state a-file", "up --state a-file --json", "demo --state a-file/below", "demo --output a-file/below",
+        "demo --output a-file/below --json")),
+)  # fmt: skip
+"""The beginnings of lines, and their ends."""
 
 
 def arguments() -> Iterator[Situation]:
@@ -71,187 +144,15 @@ def arguments() -> Iterator[Situation]:
     for beginning, value in _POSITIONAL:
         yield wrong(*beginning.split(), "--", value)
     yield from _elsewhere()
-    for line in _LINES.splitlines():
-        yield wrong(*line.split())
+    for beginning, endings in _LINES:
+        for ending in endings:
+            yield wrong(*beginning.split(), *ending.split())
 
 
 def _elsewhere() -> Iterator[Situation]:
     """Each command in a region, an environment and a bucket that do not exist."""
-    lines = {Situation("", command.arguments, MEND).command: command.arguments for command in COMMANDS}
-    for words in (*lines.values(), ("drill", "--yes", "--json")):
-        for place in (("--region", "us east 1"), ("--environment", "Dev"), ("--bucket", "somewhere-else")):
-            yield wrong(*words, *place)
-
-
-def wrong(*words: str) -> Situation:
-    """A command line that has to be mended."""
-    line = ascii(" ".join(words))
-    return Situation(line if len(line) < 300 else f"{line[:160]}…{line[-30:]}", words, MEND)
-
-
-_UNKNOWN = "20200101T000000Z-000000"
-_LINES = f"""\
---json
---bogus
-lunch
-launch --max-hour 3
-launch extra
-launch --config
-launch --trainer other
-launch --trainer probe --config train.yaml
-launch --minutes 3
-launch --ending oom
-launch --trainer probe --ending badly
-launch --trainer probe --promote better --json
-launch --trainer probe --data sales --json
-launch --resume {FAILED} --json
-launch --resume {TRAINED} --json
-launch --resume {ACTIVE} --json
-launch --resume {FAILED} --config train.yaml --json
-launch --config train.yaml --model-name x --json
-launch --config train.yaml --promote sometimes
-launch --config forecast.yaml --promote better --json
-launch --config train.yaml --on-demand-after 30m --json
-launch --config train.yaml --future sales --json
-launch --config train.yaml --spot --wait-for-capacity 1h --on-demand-after 2h --json
-launch --config train.yaml --data ./words.csv --timestamp-format % --yes
-forecast
-forecast --data sales
-forecast --horizon 6
-forecast --data nothing --horizon 6 --model champion
-forecast --data sales/ --horizon 6 --model champion
-forecast --data training-data/../x/ --horizon 6 --model champion --json
-forecast --data sales --horizon 6 --quantiles x
-forecast --data sales --horizon 6 --quantiles 0.1,2
-forecast --data sales --horizon 6 --quantiles nan
-forecast --data sales --horizon 6 --format xml
-forecast --data sales --horizon 6 --future nothing --model champion
-forecast --data ./words.csv --horizon 6 --model champion --timestamp-format %
-forecast --data ./good.csv --horizon 6 --model champion --to a-file/below --yes
-forecast --data sales --horizon 6 --model champion --to a-file --json
-forecast --data ./good.csv --horizon 6 --model champion --target nothing
-forecast --data ./good.csv --horizon 6 --model champion --item-id ,
-forecast --data ./good.csv --horizon 6 --model champion --known price --past price
-forecast --config train.yaml --json
-evaluate
-evaluate --horizon 6
-evaluate --config forecast.yaml --json
-evaluate --data sales --horizon 6 --windows 0
-evaluate --data sales --horizon 6 --season 0
-evaluate --data sales --horizon 6 --models ,
-evaluate --data ./words.csv --horizon 6 --models champion --timestamp-format % --to x
-evaluate --data ./good.csv --horizon 6 --models champion --known price --past price
-runs -e
-runs sideways
-runs show
-runs compare
-runs --limit 0
-runs show {_UNKNOWN} --json
-runs compare {FAILED} {_UNKNOWN} --json
-runs compare {FAILED} {TRAINED} --html a-file/below --json
-runs compare {FAILED} {TRAINED} --html sales --json
-monitor a b
-monitor {_UNKNOWN}
-kill {_UNKNOWN} --json
-kill {FAILED}
-logs {_UNKNOWN}
-logs {FAILED} --log trainer
-logs {FAILED} --log ../x
-logs --log agent extra more
-report {_UNKNOWN} --json
-report {FAILED} --to a-file/below --json
-report {FAILED} --to sales --json
-results {_UNKNOWN} --json
-results {FAILED} --to a-file --json
-results {TRAINED} --to a-file/below --json
-hold {FAILED} --json
-hold {_UNKNOWN} --json
-release {FAILED} --json
-release {_UNKNOWN} --json
-verify --json --bogus
-verify --bucket somewhere-else --json
-verify -e stage --json
-verify no-group --json
-sweep
-sweep grid.yaml --json
-sweep grid.yaml --max-cost 9 --lane x --json
-sweep nowhere.yaml --max-cost 9 --json
-sweep train.yaml --max-cost 9 --json
-sweep empty.yaml --max-cost 9 --json
-forecast --data sales --horizon 6 --model champion --parallel 2
-forecast --data sales --horizon 6 --model champion --name parts
-drill --only nothing --yes
-drill --only , --yes --json
-drill --instance-type , --yes --json
-drill --instance-type t3.small,t3.micro --yes --json
-drill --output a-file/below --yes --json
-drill --output sales --yes --json
-data
-data sideways
-data check
-data check good.csv --config none.yaml
-data check good.csv --horizon 0
-data check good.csv --fix
-data check good.csv --item-id ,
-data check good.csv --past item_id
-data check s3://elsewhere/x/
-data check s3:// --bucket none
-data check training-data/nothing/ --environment dev --region us-east-1
-data show
-data show none.csv
-data show training-data/nothing/ --environment dev --region us-east-1 --bucket none --json
-data show good.csv --config none.yaml
-data show good.csv --series 0
-data show good.csv --picture a-file/x/y.png
-data show words.csv --timestamp-format %
-data check good.csv --picture a-file/x/y.png
-data check words.csv --timestamp-format %
-schedule
-schedule create
-schedule create nightly
-schedule create Nightly --config train.yaml --rate 1d
-schedule create nightly --config none.yaml --rate 1d --json
-schedule create nightly --config train.yaml
-schedule create nightly --config train.yaml --rate 0h --json
-schedule create nightly --config train.yaml --cron x --rate 1d
-schedule create nightly --config train.yaml --on-data other --rate 1d
-schedule create nightly --config train.yaml --rate 1d --max-cost-per-month 5
-schedule create nightly --config train.yaml --rate 1d --then none.yaml --then-future sales --json
-schedule create nightly --config none.yaml --rate 1d --promote better --model-name x --lane y --max-hours 1 --max-cost 1
-schedule create nightly --config none.yaml --rate 1d --price 1 --spot --wait-for-capacity 2h --on-demand-after 1h
-schedule create nightly --config none.yaml --rate 1d --instance-type g5.2xlarge --preemptions 1 --crashes 1 --allow-cpu
-schedule create nightly --config none.yaml --rate 1d --plan --yes --watch
-schedule show other --json
-schedule pause other --json
-schedule resume other --json
-schedule run other --json
-schedule delete other --yes --json
-schedule delete ../x --yes
-models
-models show other
-models promote
-models promote {FAILED} --yes
-models promote {TRAINED} --json
-models rollback --json
-models rollback other --yes
-upload
-upload nothing
-upload data
-upload data sales
-upload data sales NAME
-upload data sales ../x
-upload data words.csv x --timestamp-format %
-local
-local sideways
-local invoke
-local invoke Sweeper a-file
-local invoke Sweep none.json
-local invoke Sweep not-json.json
-local invoke Sweep none.json --state a-file
-local up --state a-file/below
-local up --state a-file
-local up --state a-file --json
-local demo --state a-file/below
-local demo --output a-file/below
-local demo --output a-file/below --json
-"""
+    good = [command.situation("nothing is wrong") for command in COMMANDS]
+    lines = {situation.command: situation.arguments for situation in good}
+    places = (("--region", "us east 1"), ("--environment", "Dev"), ("--bucket", "somewhere-else"))
+    for words, place in product((*lines.values(), ("drill", "--yes", "--json")), places):
+        yield wrong(*words, *place)

@@ -7,28 +7,20 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
-import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
 from unittest.mock import patch
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError
-from botocore.loaders import create_loader
-from botocore.session import Session
-
-from chronos_ec2.aws import clients
+from chronos_ec2.aws.clients import forget_credentials
 from chronos_ec2.cli import main
-from verification.cli.answers import READ_TIMEOUT
+from verification.cli.situations import Situation
+from verification.cli.world import new_session
 
-_LIMIT = 45
-_MODELS = create_loader()
-_ONCE = Config(connect_timeout=2, read_timeout=READ_TIMEOUT, retries={"mode": "standard", "total_max_attempts": 1})
+_LIMIT, _LIMIT_OF_A_PROCESS = 45, 120
+"""Seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,44 +30,33 @@ class Result:
     code: int
     out: str
     err: str
-    seconds: float
 
 
-@contextmanager
-def asked_once() -> Iterator[None]:
-    """Clients ask once and wait for seconds: how often botocore asks is not what is checked here."""
-    kept = {name: getattr(clients, name) for name in ("_CONFIG", "_BRIEF")}
-    for name, config in kept.items():
-        setattr(clients, name, config.merge(_ONCE))
-    try:
-        yield
-    finally:
-        for name, config in kept.items():
-            setattr(clients, name, config)
+def invoke(situation: Situation, variables: Mapping[str, str]) -> Result:
+    """Run the command with these variables as its environment."""
+    run = in_this_process if situation.shell is None else as_process
+    return run(situation, variables)
 
 
-def in_this_process(
-    arguments: Sequence[str], variables: Mapping[str, str], *, stdin: str = "", encoding: str = "utf-8"
-) -> Result:
-    """Run the command with these variables as its environment. Its streams are files, as in a pipe."""
-    start = time.monotonic()
-    argv = ["chronos-ec2", *arguments]
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        streams = [io.TextIOWrapper(os.fdopen(os.dup(each.fileno()), "wb"), encoding=encoding) for each in (out, err)]
-        with (
-            patch.dict(os.environ, variables, clear=True),
-            patch.object(sys, "argv", argv),
-            patch.object(sys, "stdin", io.StringIO(stdin)),
-            patch.object(sys, "stdout", streams[0]),
-            patch.object(sys, "stderr", streams[1]),
-        ):
-            new_session()
-            code = _run()
-        for stream in streams:
-            stream.close()
-        texts = [_whole(each.fileno(), encoding) for each in (out, err)]
-    clients.forget_credentials()
-    return Result(code, texts[0], texts[1], time.monotonic() - start)
+def in_this_process(situation: Situation, variables: Mapping[str, str]) -> Result:
+    """Call the entry point. Its streams are files, as in a pipe."""
+    argv, stdin = ["chronos-ec2", *situation.arguments], io.StringIO(situation.stdin)
+    with (
+        TemporaryFile("w+", encoding=situation.encoding) as out,
+        TemporaryFile("w+", encoding=situation.encoding) as err,
+        patch.dict(os.environ, variables, clear=True),
+        patch.multiple(sys, argv=argv, stdin=stdin, stdout=out, stderr=err),
+    ):
+        new_session()
+        code = _run()
+        forget_credentials()
+        return Result(code, *(_written(stream) for stream in (out, err)))
+
+
+def _written(stream: Any) -> str:
+    stream.flush()
+    stream.buffer.seek(0)
+    return str(stream.buffer.read(), stream.encoding, "surrogateescape")
 
 
 def _run() -> int:
@@ -97,48 +78,16 @@ def _too_long(*_: object) -> None:
     raise RuntimeError(f"the command did not end within {_LIMIT} s")
 
 
-def new_session() -> None:
-    """A session with this moment's variables. botocore's models are read once, because that takes longest."""
-    clients.forget_credentials()
-    session = Session()
-    session.register_component("data_loader", _MODELS)
-    try:
-        boto3.setup_default_session(botocore_session=session)
-    except (BotoCoreError, ValueError):
-        clients.forget_credentials()  # what is wrong with the settings is for the command to find
-
-
-def _whole(number: int, encoding: str) -> str:
-    os.lseek(number, 0, os.SEEK_SET)
-    with os.fdopen(os.dup(number), "rb") as file:
-        return file.read().decode(encoding, errors="surrogateescape")
-
-
-def as_process(
-    arguments: Sequence[str],
-    variables: Mapping[str, str],
-    *,
-    stdin: str | None = "",
-    shell: str = '"$@"',
-    folder: Path | None = None,
-    limit: float = 120,
-) -> Result:
-    """Run the command as a process of its own session, without a terminal.
-
-    `shell` is what bash runs, with the command as "$@": `"$@" | head -1`, `"$@" >&-`.
-    """
-    start = time.monotonic()
-    command = ["bash", "-o", "pipefail", "-c", shell, "bash", sys.executable, "-m", "chronos_ec2.cli", *arguments]
+def as_process(situation: Situation, variables: Mapping[str, str]) -> Result:
+    """Run a line of bash as a process of its own session, without a terminal."""
+    command = ("bash", "-o", "pipefail", "-c", str(situation.shell), "bash", sys.executable, "-m", "chronos_ec2.cli")
     done = subprocess.run(
-        command,
+        [*command, *situation.arguments],
         env=dict(variables),
-        input=None if stdin is None else stdin.encode(),
-        stdin=subprocess.DEVNULL if stdin is None else None,
+        input=b"",
         capture_output=True,
         check=False,
-        cwd=folder,
-        timeout=limit,
+        timeout=_LIMIT_OF_A_PROCESS,
         start_new_session=True,
     )
-    out, err = (text.decode(errors="surrogateescape") for text in (done.stdout, done.stderr))
-    return Result(done.returncode, out, err, time.monotonic() - start)
+    return Result(done.returncode, *(text.decode(errors="surrogateescape") for text in (done.stdout, done.stderr)))

@@ -3,53 +3,39 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
 
 from verification.cli.invoke import Result
+from verification.cli.situations import Situation
 
 _ESCAPE = "\x1b"
 _PROBLEMS = ("broken", "refused", '"accepted":false', '"accepted": false')
 """A command that reports has at least one of these in its report."""
 
 
-Complaint = tuple[str, str]
-"""Its kind, one of KINDS, and its words."""
-KINDS = (
-    "tracebacks", "wrong_exit_codes", "json_polluted", "without_error_line", "without_hint", "escape_codes", "aborted",
-)  # fmt: skip
-
-
-def complaints(
-    result: Result, exits: Collection[int], *, as_json: bool, colours: bool = False, reports: bool = False
-) -> list[tuple[str, str]]:
-    """What is wrong with how a command ended: (kind, words). The kinds are those counted in build/cli.json."""
-    found: list[tuple[str, str]] = []
-    if "Traceback (most recent call last)" in result.out + result.err:
-        found.append(("tracebacks", result.err[-600:]))
-    if result.code not in exits:
-        found.append(("wrong_exit_codes", f"{result.code}, not {sorted(exits)}: {result.err[-400:]}"))
-    if as_json and (reason := _not_json(result.out)):
-        found.append(("json_polluted", f"{reason}: {result.out[:300]!r}"))
-    lines = result.err.splitlines()
-    told = reports and result.code == 2 and any(word in result.out for word in _PROBLEMS)
-    if not told and result.code in (2, 3, 70, 130) and not any(line.startswith("error: ") for line in lines):
-        found.append(("without_error_line", result.err[-300:]))
-    if not told and result.code == 2 and not any(line.startswith("hint: ") for line in lines):
-        found.append(("without_hint", result.err[-300:]))
-    if not colours and _ESCAPE in result.out + result.err:
-        found.append(("escape_codes", (result.out + result.err)[:300]))
-    if "Aborted" in result.err:
-        found.append(("aborted", result.err[-300:]))
+def defects(situation: Situation, result: Result) -> dict[str, bool]:
+    """Each kind of defect, and whether a command has ended with it. The kinds are those counted in build/cli.json."""
+    code, both = result.code, result.out + result.err
+    starts = {line.partition(" ")[0] for line in result.err.splitlines()}
+    reported = situation.reports and code == 2 and any(word in result.out for word in _PROBLEMS)
+    found = {
+        "tracebacks": "Traceback (most recent call last)" in both,
+        "wrong_exit_codes": code not in situation.exits,
+        "json_polluted": situation.as_json and not _is_json(result.out),
+        "without_error_line": code in (2, 3, 70, 130) and not reported and "error:" not in starts,
+        "without_hint": code == 2 and not reported and "hint:" not in starts,
+        "escape_codes": not situation.colours and _ESCAPE in both,
+        "aborted": "Aborted" in result.err,
+    }
+    if situation.shell and "&-" in situation.shell:  # a closed stream shows nothing
+        return found | dict.fromkeys(found.keys() - {"wrong_exit_codes"}, False)
     return found
 
 
-def _not_json(out: str) -> str:
-    """Why standard output is not one JSON document a line; empty if it is."""
-    if _ESCAPE in out:
-        return "escape codes"
-    for line in out.splitlines():
-        try:
+def _is_json(out: str) -> bool:
+    """Whether standard output is one JSON document a line."""
+    try:
+        for line in out.splitlines():
             json.loads(line)
-        except ValueError as error:
-            return str(error)
-    return ""
+    except ValueError:
+        return False
+    return _ESCAPE not in out

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
+from itertools import product
 from typing import Any
 
 from chronos_ec2.cli.app import SUMMARIES, load
-from verification.cli.answers import EXPIRED, LAUNCH_REFUSALS, MEND, NETWORKS, REFUSALS, SILENCE, Refusal, stack
-from verification.cli.proxy import Fault
+from verification.cli import answers
+from verification.cli.answers import LEFT, MEND, NO_SUCCESS, OK, Exits, Fault, Refusal
 from verification.cli.world import ACTIVE, BEST, FAILED, TRAINED
-
-Exits = frozenset[int]
-
-
-OK, LEFT, NO_SUCCESS = frozenset({0}), frozenset({1}), frozenset({2, 3})
 
 
 @cache
@@ -45,7 +41,7 @@ class Situation:
     name: str
     arguments: tuple[str, ...]
     exits: Exits
-    faults: tuple[Fault, ...] = ()
+    fault: Fault | None = None
     variables: Mapping[str, str | None] = field(default_factory=dict)
     stdin: str = ""
     encoding: str = "utf-8"
@@ -65,6 +61,12 @@ class Situation:
         return "--json" in self.arguments
 
 
+def wrong(*words: str) -> Situation:
+    """A command line that has to be mended."""
+    line = ascii(" ".join(words))
+    return Situation(line if len(line) < 300 else f"{line[:160]}…{line[-30:]}", words, MEND)
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
     """A command as it is typed, how it ends when nothing is wrong, and which services it asks.
@@ -72,21 +74,30 @@ class Command:
     `brief`: it meets an answer of each kind only, because it asks as another command does that meets them all.
     """
 
-    arguments: tuple[str, ...]
-    exits: Exits
-    services: frozenset[str]
+    line: str
+    exits: Exits = OK
+    services: tuple[str, ...] = ()
     changes: bool = False
     brief: bool = False
 
-    @property
-    def name(self) -> str:
-        """What tells it from the others."""
-        return " ".join(self.arguments)
+    def situation(self, what: str, fault: Fault | None = None, exits: Exits | None = None, **others: Any) -> Situation:
+        """The command in a situation: what is wrong, and the exit codes if they are others for it."""
+        name, arguments = f"{self.line}: {what}", tuple(self.line.split())
+        return Situation(name, arguments, exits or self.exits, fault, renews=self.changes, **others)
 
 
-def _command(line: str, exits: Exits, services: str, *, changes: bool = False, brief: bool = False) -> Command:
-    return Command(tuple(line.split()), exits, frozenset(services.split()), changes, brief)
+_BUCKET = ("cloudformation", "s3")
+_INSTANCES = (*_BUCKET, "ec2")
+_ALL = (*_INSTANCES, "scheduler")
 
+
+def _commands(
+    *lines: str, exits: Exits = OK, services: tuple[str, ...] = _BUCKET, changes: bool = False, brief: bool = False
+) -> tuple[Command, ...]:
+    return tuple(Command(line, exits, services, changes, brief) for line in lines)
+
+
+_brief = partial(_commands, brief=True)
 
 _EVERYTHING = (
     "--item-id item_id --timestamp timestamp --target target --series n* --context 64 --to results --max-cost 9 "
@@ -100,66 +111,50 @@ _SWEEP = (
     "--parallel 2 --name rates"
 )
 COMMANDS = (
-    _command("launch --trainer probe --json", OK, "scheduler s3 ec2", changes=True),
-    _command("launch --config train.yaml --lane second", OK, "scheduler s3 ec2", changes=True),
-    _command(f"monitor {FAILED} --json", LEFT, "s3"),
-    _command(f"logs {FAILED} --log agent", OK, "s3"),
-    _command(f"results {FAILED} --to results --json", OK, "s3", changes=True),
-    _command(f"kill {ACTIVE} --json", OK, "s3", changes=True),
-    _command("cleanup --json", LEFT, "s3 ec2 scheduler", changes=True),
-    _command("verify --json", LEFT, "s3 ec2 scheduler"),
-    _command("doctor --json", OK, "s3"),
-    _command("runs --json", OK, "s3"),
-    _command(f"runs show {FAILED} --json", OK, "s3"),
-    _command(f"runs compare {FAILED} {ACTIVE}", OK, "s3"),
-    _command("teardown --yes --json", MEND, "s3 ec2 scheduler"),
-    _command("upload data sales sales --json", OK, "s3", changes=True),
-    _command("upload config train.yaml --json", OK, "s3", changes=True),
-    _command("upload agent --json", OK, "s3", changes=True),
-    *(
-        _command(line, exits, services, changes=changes, brief=True)
-        for line, exits, services, changes in (
-            ("forecast --data sales --horizon 6 --model champion --json", OK, "scheduler s3 ec2", True),
-            (f"forecast --data sales --horizon 6 --model run:{TRAINED} --plan", OK, "s3", False),
-            ("evaluate --data sales --horizon 6 --models champion --yes --json", OK, "scheduler s3 ec2", True),
-            ("evaluate --config evaluate.yaml --plan --json", OK, "s3", False),
-            ("launch --config train.yaml --promote better --model-name demand --json", OK, "scheduler s3 ec2", True),
-            (f"launch --resume {FAILED} --json", MEND, "s3", False),
-            ("launch --config train.yaml --data ./good.csv --plan --json", OK, "s3", False),
-            (f"{_FORECAST} --shards 3 --parallel 2 --name parts", OK, "s3", False),
-            (_EVALUATE, OK, "s3", False),
-            (_SWEEP, OK, "s3", False),
-            (f"monitor {FAILED} --compact", LEFT, "s3", False),
-            (f"results {TRAINED} --to results --checkpoints --json", OK, "s3", False),
-            ("runs list --json", OK, "s3", False),
-            ("launch --config train.yaml --spot --wait-for-capacity 2h --on-demand-after 30m", OK, "s3 ec2", True),
-            (f"report {FAILED} --to report.html --json", OK, "s3", False),
-            (f"report {TRAINED}", OK, "s3", False),
-            (f"results {TRAINED} --to results", OK, "s3", False),
-            (f"hold {ACTIVE} --for 1h --json", MEND, "s3", False),
-            (f"release {ACTIVE} --json", MEND, "s3", False),
-            ("schedule list --json", OK, "s3", False),
-            *((f"schedule {name} nightly --json", MEND, "s3", False) for name in ("show", "pause", "resume", "run")),
-            ("schedule delete nightly --yes --json", MEND, "s3", False),
-            ("schedule create nightly --config train.yaml --rate 1d --json", OK, "s3", True),
-            ("models list --json", OK, "s3", False),
-            ("models show", OK, "s3", False),
-            (f"models promote {TRAINED} --reason because --yes --json", OK, "s3", True),
-            ("models rollback --yes --json", OK, "s3", True),
-            ("runs list --limit 3", OK, "s3", False),
-            (f"runs compare {TRAINED} {BEST} --json", OK, "s3", False),
-            (f"runs compare {FAILED} {BEST} --html compared.html --json", OK, "s3", False),
-            (f"kill {ACTIVE} --now --reason enough", OK, "s3", True),
-            ("upload data good.csv good --replace", OK, "s3", True),
-        )
+    *_commands("launch --trainer probe --json", services=_ALL, changes=True),
+    *_commands("launch --config train.yaml --lane second", services=_ALL, changes=True),
+    *_commands(f"monitor {FAILED} --json", exits=LEFT),
+    *_commands(f"logs {FAILED} --log agent"),
+    *_commands(f"results {FAILED} --to results --json", f"kill {ACTIVE} --json", changes=True),
+    *_commands("cleanup --json", exits=LEFT, services=_ALL, changes=True),
+    *_commands("verify --json", exits=LEFT, services=_ALL),
+    *_commands("doctor --json", "runs --json", f"runs show {FAILED} --json", f"runs compare {FAILED} {ACTIVE}"),
+    *_commands("teardown --yes --json", exits=MEND, services=_ALL),
+    *_commands("upload data sales sales --json", "upload config train.yaml --json", changes=True),
+    *_commands("upload agent --json", changes=True),
+    *_brief("forecast --data sales --horizon 6 --model champion --json", services=_ALL, changes=True),
+    *_brief(f"forecast --data sales --horizon 6 --model run:{TRAINED} --plan"),
+    *_brief("evaluate --data sales --horizon 6 --models champion --yes --json", services=_ALL, changes=True),
+    *_brief("evaluate --config evaluate.yaml --plan --json"),
+    *_brief("launch --config train.yaml --promote better --model-name demand --json", services=_ALL, changes=True),
+    *_brief(f"launch --resume {FAILED} --json", exits=MEND),
+    *_brief("launch --config train.yaml --data ./good.csv --plan --json"),
+    *_brief(f"{_FORECAST} --shards 3 --parallel 2 --name parts", _EVALUATE, _SWEEP),
+    *_brief(f"monitor {FAILED} --compact", exits=LEFT),
+    *_brief(f"results {TRAINED} --to results --checkpoints --json", "runs list --json"),
+    *_brief(
+        "launch --config train.yaml --spot --wait-for-capacity 2h --on-demand-after 30m",
+        services=_INSTANCES, changes=True,
     ),
+    *_brief(f"report {FAILED} --to report.html --json", f"report {TRAINED}", f"results {TRAINED} --to results"),
+    *_brief(f"hold {ACTIVE} --for 1h --json", f"release {ACTIVE} --json", exits=MEND),
+    *_brief("schedule list --json"),
+    *_brief(
+        *(f"schedule {name} nightly --json" for name in ("show", "pause", "resume", "run")),
+        "schedule delete nightly --yes --json", exits=MEND,
+    ),
+    *_brief("schedule create nightly --config train.yaml --rate 1d --json", changes=True),
+    *_brief("models list --json", "models show"),
+    *_brief(f"models promote {TRAINED} --reason because --yes --json", "models rollback --yes --json", changes=True),
+    *_brief("runs list --limit 3", f"runs compare {TRAINED} {BEST} --json"),
+    *_brief(f"runs compare {FAILED} {BEST} --html compared.html --json"),
+    *_brief(f"kill {ACTIVE} --now --reason enough", "upload data good.csv good --replace", changes=True),
 )  # fmt: skip
 
 
 def answers_of_aws(outputs: Mapping[str, str]) -> Iterator[Situation]:
     """Each command with each answer; `outputs` are the stack's."""
-    for command in COMMANDS:
-        yield Situation(f"{command.name}: nothing is wrong", command.arguments, command.exits, renews=command.changes)
+    yield from (command.situation("nothing is wrong") for command in COMMANDS)
     yield from _refusals()
     yield from _midway()
     yield from _networks()
@@ -173,41 +168,31 @@ def _one_of_each(refusals: Sequence[Refusal]) -> tuple[Refusal, ...]:
 
 def _refusals() -> Iterator[Situation]:
     """AWS's own errors, in its own documents."""
-    for service, refusals in REFUSALS.items():
-        for command in COMMANDS:
-            if service != "cloudformation" and service not in command.services:
-                continue
+    for (service, refusals), command in product(answers.REFUSALS.items(), COMMANDS):
+        if service in command.services:
+            # Whoever may wait for capacity also waits for an answer.
+            waits = service == "ec2" and "--wait-for-capacity" in command.line
             for refusal in _one_of_each(refusals) if command.brief else refusals:
-                fault = Fault(service, refusal.answer(service))
-                name = f"{command.name}: {service} answers {refusal.code}"
-                # Whoever may wait for capacity also waits for an answer.
-                waits = service == "ec2" and "--wait-for-capacity" in command.arguments
                 exits = refusal.exits | OK if waits else refusal.exits
-                yield Situation(name, command.arguments, exits, (fault,), renews=command.changes)
-    launch = COMMANDS[0]
-    for refusal in LAUNCH_REFUSALS:
-        fault = Fault("ec2", refusal.answer("ec2"), holds="Action=RunInstances")
-        name = f"{launch.name}: RunInstances answers {refusal.code}"
-        yield Situation(name, launch.arguments, refusal.exits, (fault,), renews=True)
+                yield command.situation(f"{service} answers {refusal.code}", refusal.fault(service), exits)
+    for refusal in answers.LAUNCH_REFUSALS:
+        fault = refusal.fault("ec2", holds=b"Action=RunInstances")
+        yield COMMANDS[0].situation(f"RunInstances answers {refusal.code}", fault, refusal.exits)
     # What is only a warning keeps its exit code.
-    for refusal in REFUSALS["cloudformation"][:2]:
-        fault = Fault("sns", refusal.answer("sns"))
-        yield Situation(f"verify: sns answers {refusal.code}", ("verify", "--json"), LEFT | MEND, (fault,))
+    for refusal in answers.REFUSALS["cloudformation"][:2]:
+        name = f"verify: sns answers {refusal.code}"
+        yield Situation(name, ("verify", "--json"), LEFT | MEND, refusal.fault("sns"))
 
 
 def _midway() -> Iterator[Situation]:
     """Credentials that expire while a command works, and a stack of which a part is deleted."""
     for command in COMMANDS:
-        if command.changes:
-            for after in (2, 5, 9):
-                fault = Fault("s3", EXPIRED.answer("s3"), after=after)
-                name = f"{command.name}: credentials expire after {after} requests to S3"
-                yield Situation(name, command.arguments, command.exits | MEND, (fault,), renews=True)
+        for after in (2, 5, 9) if command.changes else ():
+            what, fault = f"credentials expire after {after} requests to S3", answers.EXPIRED.fault("s3", after=after)
+            yield command.situation(what, fault, command.exits | MEND)
         if "scheduler" in command.services:
-            gone = Refusal("ResourceNotFoundException", 404, MEND, "Schedule group chronos-ec2-dev does not exist.")
-            fault = Fault("scheduler", gone.answer("scheduler"))
-            name = f"{command.name}: the schedules are deleted"
-            yield Situation(name, command.arguments, command.exits | NO_SUCCESS, (fault,), renews=command.changes)
+            fault = answers.SCHEDULES_DELETED.fault("scheduler")
+            yield command.situation("the schedules are deleted", fault, command.exits | NO_SUCCESS)
 
 
 _PATIENT = ("launch --trainer probe --json", "verify --json", "upload config train.yaml --json")
@@ -216,16 +201,14 @@ _PATIENT = ("launch --trainer probe --json", "verify --json", "upload config tra
 def _networks() -> Iterator[Situation]:
     """What comes back is no answer of AWS."""
     for command in COMMANDS:
-        for answer in NETWORKS[:2] if command.brief else (*NETWORKS, *((SILENCE,) if command.name in _PATIENT else ())):
-            for service in ("cloudformation", *sorted(command.services & {"s3"})):
-                if service == "s3" and command.name.startswith("upload agent"):
-                    continue
-                name = f"{command.name}: {service} gets {answer.name}"
-                fault = Fault(service, answer)
-                # A plan guesses without the bucket, and a diagnosis is made of whatever answers.
-                tolerant = service == "s3" and (command.arguments[0] == "doctor" or "--plan" in command.arguments)
-                exits = NO_SUCCESS | OK if tolerant else NO_SUCCESS
-                yield Situation(name, command.arguments, exits, (fault,), renews=command.changes)
+        received = answers.NETWORKS[:2] if command.brief else answers.NETWORKS
+        for answer in (*received, answers.SILENCE) if command.line in _PATIENT else received:
+            yield command.situation(f"cloudformation gets {answer.name}", Fault("cloudformation", answer), NO_SUCCESS)
+            # A plan guesses without the bucket, and a diagnosis is made of whatever answers.
+            tolerant = command.line.startswith("doctor") or "--plan" in command.line
+            exits = NO_SUCCESS | OK if tolerant else NO_SUCCESS
+            if not command.line.startswith("upload agent"):
+                yield command.situation(f"s3 gets {answer.name}", Fault("s3", answer), exits)
 
 
 _WITHOUT_OUTPUTS = (
@@ -236,26 +219,21 @@ _WITH_OUTPUTS = (
     "UPDATE_IN_PROGRESS", "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", "UPDATE_ROLLBACK_IN_PROGRESS", "UPDATE_FAILED",
     "UPDATE_ROLLBACK_FAILED", "DELETE_FAILED",
 )  # fmt: skip
-
-
 _TYPICAL = ("ROLLBACK_COMPLETE", "UPDATE_IN_PROGRESS")
 _STARTS = ("launch", "forecast", "evaluate", "sweep", "drill", "schedule create")
 
 
 def _stacks(outputs: Mapping[str, str]) -> Iterator[Situation]:
     """Stacks in every state but a good one."""
-    deleting = ("teardown",)
-    for status in _WITHOUT_OUTPUTS:
-        fault = Fault("cloudformation", stack(status, {}))
-        for command in COMMANDS:
-            if command.arguments[:1] != deleting and (not command.brief or status in _TYPICAL):
-                name = f"{command.name}: the stack is {status}, without outputs"
-                yield Situation(name, command.arguments, MEND, (fault,))
-    for status in _WITH_OUTPUTS:
-        for command in COMMANDS:
-            if command.arguments[:1] != deleting and (not command.brief or status in _TYPICAL):
-                exits = LEFT if command.name.startswith("doctor") else command.exits
-                exits = MEND if command.name.startswith(_STARTS) else exits
-                name = f"{command.name}: the stack is {status}"
-                fault = Fault("cloudformation", stack(status, outputs))
-                yield Situation(name, command.arguments, exits, (fault,), renews=command.changes)
+    states = [(status, False) for status in _WITHOUT_OUTPUTS] + [(status, True) for status in _WITH_OUTPUTS]
+    for (status, complete), command in product(states, COMMANDS):
+        if command.line.startswith("teardown") or (command.brief and status not in _TYPICAL):
+            continue
+        fault = Fault("cloudformation", answers.stack(status, outputs if complete else {}))
+        if not complete:
+            yield command.situation(f"the stack is {status}, without outputs", fault, MEND)
+        elif command.line.startswith("doctor"):
+            yield command.situation(f"the stack is {status}", fault, LEFT)
+        else:
+            exits = MEND if command.line.startswith(_STARTS) else command.exits
+            yield command.situation(f"the stack is {status}", fault, exits)

@@ -6,22 +6,25 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
-from pathlib import Path
+from typing import Any
 
-from verification.cli.answers import MEND, Answer
-from verification.cli.arguments import wrong
-from verification.cli.proxy import Fault
-from verification.cli.situations import COMMANDS, LEFT, NO_SUCCESS, OK, Exits, Situation
+from verification.cli.answers import LEFT, MEND, NO_SUCCESS, OK, Answer, Exits, Fault
+from verification.cli.situations import COMMANDS, Command, Situation, wrong
 from verification.cli.world import ACTIVE, FAILED, TRAINED
 
 INTERRUPTED, NO_READER = frozenset({130}), frozenset({0, 141})
-_LAUNCH = ("launch", "--trainer", "probe", "--json")
 
 
 def variables() -> Iterator[Situation]:
     """Settings of AWS clients that cannot work."""
     no_keys: dict[str, str | None] = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
     profile = no_keys | {"AWS_CONFIG_FILE": "aws-config", "AWS_PROFILE": "mine"}
+    proxy: dict[str, str | None] = {
+        "AWS_ENDPOINT_URL": "http://192.0.2.1",
+        "http_proxy": "http://127.0.0.1:9",
+        "no_proxy": "",
+    }
+    certificates: dict[str, str | None] = {"AWS_ENDPOINT_URL": "https://127.0.0.1:9", "AWS_CA_BUNDLE": "none.pem"}
     settings: dict[str, tuple[dict[str, str | None], Exits]] = {
         "no credentials": (no_keys, MEND),
         "no secret": ({"AWS_SECRET_ACCESS_KEY": None}, MEND),
@@ -35,14 +38,8 @@ def variables() -> Iterator[Situation]:
         "an endpoint that is no URL": ({"AWS_ENDPOINT_URL": "http://[::1"}, MEND),
         "an endpoint's name that does not exist": ({"AWS_ENDPOINT_URL": "http://no.such.host.invalid:1"}, NO_SUCCESS),
         "an endpoint where nobody listens": ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, NO_SUCCESS),
-        "a proxy where nobody listens": (
-            {"AWS_ENDPOINT_URL": "http://192.0.2.1", "http_proxy": "http://127.0.0.1:9", "no_proxy": ""},
-            NO_SUCCESS,
-        ),
-        "a file of certificates that is missing": (
-            {"AWS_ENDPOINT_URL": "https://127.0.0.1:9", "AWS_CA_BUNDLE": "none.pem"},
-            NO_SUCCESS,
-        ),
+        "a proxy where nobody listens": (proxy, NO_SUCCESS),
+        "a file of certificates that is missing": (certificates, NO_SUCCESS),
         "a broken configuration file": (profile | {"AWS_CONFIG_FILE": "broken-config"}, MEND),
         "a configuration file that is not text": (profile | {"AWS_CONFIG_FILE": "binary-config"}, MEND),
         "a configuration file that is a folder": (profile | {"AWS_CONFIG_FILE": "sales"}, MEND),
@@ -57,12 +54,11 @@ def variables() -> Iterator[Situation]:
         "an environment with capitals": ({"ENVIRONMENT": "Dev"}, MEND),
         "another bucket": ({"BUCKET": "somewhere-else"}, MEND),
     }
-    for name, (changes, exits) in settings.items():
-        for command in ("verify --json", "runs", "launch --trainer probe --json", "upload config train.yaml"):
-            yield Situation(
-                f"{command}: {name}", tuple(command.split()), exits, variables=changes, renews=bool(exits & OK)
-            )
-    yield Situation("launch: INSTANCE_TYPE is a comma", _LAUNCH, MEND, variables={"INSTANCE_TYPE": ","})
+    lines = ("verify --json", "runs", "launch --trainer probe --json", "upload config train.yaml")
+    for (name, (changes, exits)), line in product(settings.items(), lines):
+        yield Command(line, exits, changes=bool(exits & OK)).situation(name, variables=changes)
+    launch = ("launch", "--trainer", "probe", "--json")
+    yield Situation("launch: INSTANCE_TYPE is a comma", launch, MEND, variables={"INSTANCE_TYPE": ","})
 
 
 _NO_FILES = ("fifo.yaml", "huge.yaml", "zero.yaml", "pointer.yaml")
@@ -131,65 +127,28 @@ def _tables() -> Iterator[Situation]:
         yield Situation(f"data {action}: a data set of the bucket without Parquet", line, MEND, reports=True)
 
 
+_FORCED = {"FORCE_COLOR": "1", "TERM": "xterm-256color", "COLORTERM": "truecolor"}
+_TERMINALS: dict[str, dict[str, Any]] = {
+    "NO_COLOR": {"variables": {"NO_COLOR": "1"}},
+    "TERM=dumb": {"variables": {"TERM": "dumb"}},
+    "NO_COLOR and FORCE_COLOR": {"variables": {"NO_COLOR": "1", "FORCE_COLOR": "1"}},
+    "20 columns": {"variables": {"COLUMNS": "20"}},
+    "FORCE_COLOR": {"variables": _FORCED, "colours": True},
+    "ASCII": {"encoding": "ascii"},
+    "Latin-1": {"encoding": "latin-1"},
+}
+
+
 def terminals() -> Iterator[Situation]:
-    """Streams that show little, or are closed."""
+    """Streams that show little."""
     for command in COMMANDS:
-        plain = tuple(word for word in command.arguments if word != "--json")
-        base = Situation("", plain, command.exits, renews=command.changes)
-        for name, changes in (
-            ("NO_COLOR", {"NO_COLOR": "1"}),
-            ("TERM=dumb", {"TERM": "dumb"}),
-            ("NO_COLOR and FORCE_COLOR", {"NO_COLOR": "1", "FORCE_COLOR": "1"}),
-            ("20 columns", {"COLUMNS": "20"}),
-        ):
-            yield replace(base, name=f"{' '.join(plain)}: {name}", variables=changes)
-        forced = {"FORCE_COLOR": "1", "TERM": "xterm-256color", "COLORTERM": "truecolor"}
-        yield replace(base, name=f"{' '.join(plain)}: FORCE_COLOR", variables=forced, colours=True)
-        if plain != command.arguments:
-            yield replace(base, name=f"{command.name}: FORCE_COLOR", arguments=command.arguments, variables=forced)
-        yield replace(base, name=f"{' '.join(plain)}: ASCII", encoding="ascii")
-        yield replace(base, name=f"{' '.join(plain)}: Latin-1", encoding="latin-1")
+        plain = replace(command, line=command.line.replace(" --json", ""))
+        for name, others in _TERMINALS.items():
+            yield plain.situation(name, **others)
+            if name == "FORCE_COLOR" and plain != command:
+                yield command.situation(name, variables=_FORCED)
     for answer in ("", "n\n", "maybe\n"):
         yield Situation(f"teardown: is told {answer!r}", ("teardown", "--json"), MEND, stdin=answer)
-
-
-def processes() -> Iterator[Situation]:
-    """What only a process of its own shows: closed streams, pipes without a reader, signals, the bare interpreter."""
-    ascii_only = {"PYTHONIOENCODING": "ascii"}
-    c_locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    slow = (Fault("s3", Answer("no answer yet", delay=30)),)
-    for line in _INTERRUPTED:
-        yield Situation(f"{line}: Ctrl-C, as a process", tuple(line.split()), INTERRUPTED, slow, shell=_INTERRUPT)
-    for name, line, exits, shell, changes, faults in (
-        ("nobody reads", "runs", NO_READER, '"$@" | true', {}, ()),
-        ("head reads a line", f"logs {FAILED} --log agent", NO_READER, '"$@" | head -1', {}, ()),
-        ("JSON is read by nobody", "runs --json", NO_READER, '"$@" | true', {}, ()),
-        ("standard output is closed", "runs --json", OK, '"$@" >&-', {}, ()),
-        ("standard error is closed", "verify --json", LEFT, '"$@" 2>&-', {}, ()),
-        ("standard input is closed", "runs", OK, '"$@" <&-', {}, ()),
-        ("all streams are closed", "runs", OK, '"$@" <&- >&- 2>&-', {}, ()),
-        ("standard input is closed", "teardown", MEND, '"$@" <&-', {}, ()),
-        ("the disk is full", "runs", MEND, '"$@" >/dev/full', {}, ()),
-        ("the disk is full", "runs --json", MEND, '"$@" >/dev/full', {}, ()),
-        ("PYTHONIOENCODING=ascii", f"monitor {FAILED}", LEFT, '"$@"', ascii_only, ()),
-        ("PYTHONIOENCODING=ascii", f"logs {FAILED} --log agent", OK, '"$@"', ascii_only, ()),
-        ("LC_ALL=C", f"monitor {FAILED}", LEFT, '"$@"', c_locale, ()),
-        ("LC_ALL=C", f"logs {FAILED} --log agent", OK, '"$@"', c_locale, ()),
-        ("Ctrl-C", f"monitor {ACTIVE}", INTERRUPTED, _INTERRUPT, {}, ()),
-        ("Ctrl-C", f"logs {ACTIVE} -f", INTERRUPTED, _INTERRUPT, {}, ()),
-        ("Ctrl-C", "cleanup --wait 60", INTERRUPTED, _INTERRUPT, {}, ()),
-        ("Ctrl-C", "verify --json", INTERRUPTED, _INTERRUPT, {}, slow),
-        ("Ctrl-C", "launch --trainer probe --json", INTERRUPTED, _INTERRUPT, {}, slow),
-        ("Ctrl-C", "launch --trainer probe --allow-cpu --yes --watch", INTERRUPTED, _INTERRUPT, {}, ()),
-        ("a browser", f"report {FAILED} --open --to report.html", OK, '"$@"', {"BROWSER": "true"}, ()),
-        ("MFA and no terminal", "runs", MEND, '"$@" <&-', _MFA, ()),
-        ("nothing is wrong", "runs --json", OK, '"$@"', {}, ()),
-        ("nothing is wrong", "--help", OK, '"$@"', {}, ()),
-    ):
-        # Only a process that is new has standard streams that it did not choose.
-        yield Situation(
-            f"{line}: {name}, as a process", tuple(line.split()), exits, faults, variables=changes, shell=shell
-        )
 
 
 _INTERRUPTED = (
@@ -199,23 +158,42 @@ _INTERRUPTED = (
     "upload data sales sales", "runs list --json", f"runs compare {FAILED} {TRAINED}", "teardown --yes", "doctor",
 )  # fmt: skip
 _INTERRUPT = 'timeout --foreground --preserve-status -s INT 3 "$@"'
+_SLOW = Fault("s3", Answer("no answer yet", delay=30))
 _MFA = {
     "AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None, "AWS_CONFIG_FILE": "aws-config", "AWS_PROFILE": "mfa",
 }  # fmt: skip
+_ASCII = {"PYTHONIOENCODING": "ascii"}
+_C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+_PROCESSES: tuple[tuple[str, str, Exits, str, dict[str, Any]], ...] = (
+    *(("Ctrl-C", line, INTERRUPTED, _INTERRUPT, {"fault": _SLOW}) for line in _INTERRUPTED),
+    ("nobody reads", "runs", NO_READER, '"$@" | true', {}),
+    ("head reads a line", f"logs {FAILED} --log agent", NO_READER, '"$@" | head -1', {}),
+    ("JSON is read by nobody", "runs --json", NO_READER, '"$@" | true', {}),
+    ("standard output is closed", "runs --json", OK, '"$@" >&-', {}),
+    ("standard error is closed", "verify --json", LEFT, '"$@" 2>&-', {}),
+    ("standard input is closed", "runs", OK, '"$@" <&-', {}),
+    ("all streams are closed", "runs", OK, '"$@" <&- >&- 2>&-', {}),
+    ("standard input is closed", "teardown", MEND, '"$@" <&-', {}),
+    ("the disk is full", "runs", MEND, '"$@" >/dev/full', {}),
+    ("the disk is full", "runs --json", MEND, '"$@" >/dev/full', {}),
+    ("PYTHONIOENCODING=ascii", f"monitor {FAILED}", LEFT, '"$@"', {"variables": _ASCII}),
+    ("PYTHONIOENCODING=ascii", f"logs {FAILED} --log agent", OK, '"$@"', {"variables": _ASCII}),
+    ("LC_ALL=C", f"monitor {FAILED}", LEFT, '"$@"', {"variables": _C_LOCALE}),
+    ("LC_ALL=C", f"logs {FAILED} --log agent", OK, '"$@"', {"variables": _C_LOCALE}),
+    ("Ctrl-C", f"monitor {ACTIVE}", INTERRUPTED, _INTERRUPT, {}),
+    ("Ctrl-C", f"logs {ACTIVE} -f", INTERRUPTED, _INTERRUPT, {}),
+    ("Ctrl-C", "cleanup --wait 60", INTERRUPTED, _INTERRUPT, {}),
+    ("Ctrl-C", "verify --json", INTERRUPTED, _INTERRUPT, {"fault": _SLOW}),
+    ("Ctrl-C", "launch --trainer probe --json", INTERRUPTED, _INTERRUPT, {"fault": _SLOW}),
+    ("Ctrl-C", "launch --trainer probe --allow-cpu --yes --watch", INTERRUPTED, _INTERRUPT, {}),
+    ("a browser", f"report {FAILED} --open --to report.html", OK, '"$@"', {"variables": {"BROWSER": "true"}}),
+    ("MFA and no terminal", "runs", MEND, '"$@" <&-', {"variables": _MFA}),
+    ("nothing is wrong", "runs --json", OK, '"$@"', {}),
+    ("nothing is wrong", "--help", OK, '"$@"', {}),
+)
 
 
-def write_settings(folder: Path) -> None:
-    """The files that `variables` names."""
-    (folder / "broken-config").write_text("[profile mine\nregion = us-east-1\n")
-    (folder / "binary-config").write_bytes(b"[profile mine]\n\xff\xfe\x00region")
-    (folder / "aws-config").write_text(
-        "[profile failing]\ncredential_process = false\n"
-        "[profile missing]\ncredential_process = /no/such/program\n"
-        "[profile chatty]\ncredential_process = echo hello\n"
-        "[profile role]\nrole_arn = arn:aws:iam::123456789012:role/x\nsource_profile = nobody\n"
-        "[profile base]\naws_access_key_id = testing\naws_secret_access_key = testing\n"
-        "[profile mfa]\nrole_arn = arn:aws:iam::123456789012:role/x\nsource_profile = base\n"
-        "mfa_serial = arn:aws:iam::123456789012:mfa/ana\n"
-        "[profile sso]\nsso_session = s\nsso_account_id = 123456789012\nsso_role_name = x\n"
-        "[sso-session s]\nsso_region = us-east-1\nsso_start_url = https://example.awsapps.com/start\n"
-    )
+def processes() -> Iterator[Situation]:
+    """What only a process of its own shows: closed streams, pipes without a reader, signals, the bare interpreter."""
+    for name, line, exits, shell, others in _PROCESSES:
+        yield Command(line, exits).situation(f"{name}, as a process", shell=shell, **others)

@@ -7,54 +7,63 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from itertools import pairwise
 from pathlib import Path
+from unittest.mock import patch
 
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError
+from botocore.loaders import create_loader
+from botocore.session import Session
+
+from chronos_ec2.aws import clients
 from chronos_ec2.aws.clients import client, forget_credentials
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Verdict
 from chronos_ec2.model_registry import Registry
-from chronos_ec2.ports import ObjectStore
-from chronos_ec2.testing.aws_server import BUCKET, deploy_outputs, forget_everything, moto_server, store
+from chronos_ec2.testing.aws_server import deploy_outputs, forget_everything, store
 from chronos_ec2.testing.aws_snapshot import bring_back, keep
 from chronos_ec2.testing.builders import NOW, a_run
-from verification.cli.invoke import new_session
-from verification.cli.proxy import Proxy, proxy_before
+from verification.cli.answers import READ_TIMEOUT
+from verification.cli.faulty_aws import FaultyAws
 
 FAILED, ACTIVE = "20260131T100000Z-00000a", "20260131T110000Z-00000b"
 TRAINED, BEST = "20260131T080000Z-00000c", "20260131T090000Z-00000d"
-_DATA = "data: {path: training-data/sales/}\nprediction_length: 6\n"
-_CONFIG = f"{_DATA}model: {{from_scratch: {{}}}}\n"
 _MODEL = {"config.json": b'{"chronos_config": {"context_length": 512}}', "model.safetensors": b"weights" * 100}
-_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
 _KEPT = ("PATH", "HOME", "PYTHONPATH", "VIRTUAL_ENV", "OMP_NUM_THREADS", "TMPDIR")
-
-
-_FRESH_SECONDS = 300.0
+_FRESH_SECONDS = 300
 """For how long a run that is being launched is not overdue."""
+_MODELS = create_loader()
+_ONCE = Config(connect_timeout=2, read_timeout=READ_TIMEOUT, retries={"mode": "standard", "total_max_attempts": 1})
 
 
 @dataclass
 class World:
-    """Where a command is run. `outputs` are the stack's."""
+    """An AWS in which commands are run. `outputs` are the stack's."""
 
-    proxy: Proxy
-    folder: Path
+    aws: FaultyAws
+    endpoint: str
     outputs: Mapping[str, str] = field(default_factory=dict)
     _kept: bytes = b""
-    _made: float = 0.0
+    _made: float = 0
 
     def renew(self) -> None:
         """Make AWS as new, whatever a command has left in it."""
-        if time.monotonic() - self._made < _FRESH_SECONDS:
-            forget_everything(self.proxy.aws)
+        forget_everything(self.endpoint)
+        if self._kept and time.monotonic() - self._made < _FRESH_SECONDS:
             bring_back(self._kept)
             return
-        self.outputs = _made_anew(self)
+        with patch.dict(os.environ, self.variables):
+            new_session()
+            deploy_outputs()
+            _put_runs()
+            stack = client("cloudformation").describe_stacks(StackName="chronos-ec2-dev")["Stacks"][0]
+            forget_credentials()
+        self.outputs = {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}
         self._kept, self._made = keep(), time.monotonic()
 
     @property
@@ -67,147 +76,50 @@ class World:
             "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-            "AWS_ENDPOINT_URL": self.proxy.endpoint,
+            "AWS_ENDPOINT_URL": self.endpoint,
             "HF_ENDPOINT": "http://127.0.0.1:9",
         }
 
 
 @contextmanager
 def world_in(folder: Path) -> Iterator[World]:
-    """A world with its files in a folder, which becomes the working folder."""
+    """A world whose working folder this is. Clients ask once: how often botocore asks is not what is checked here."""
     logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
     os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
-    _write_files(folder)
-    before = Path.cwd()
-    with moto_server() as aws, proxy_before(aws) as proxy:
-        os.chdir(folder)
-        try:
-            world = World(proxy, folder)
-            world.renew()
-            yield world
-        finally:
-            os.chdir(before)
+    once = {name: getattr(clients, name).merge(_ONCE) for name in ("_CONFIG", "_BRIEF")}
+    aws = FaultyAws()
+    with aws.served() as endpoint, chdir(folder), patch.multiple(clients, **once):
+        world = World(aws, endpoint)
+        world.renew()
+        yield world
 
 
-def _made_anew(world: World) -> dict[str, str]:
-    """Deploy a stack and put runs into its bucket. Returns the outputs of the stack."""
-    aws = world.proxy.aws
-    kept = dict(os.environ)
-    os.environ |= world.variables | {"AWS_ENDPOINT_URL": aws}
-    new_session()
-    forget_everything(aws)
-    deploy_outputs()
-    _put_runs()
-    found = client("cloudformation").describe_stacks(StackName="chronos-ec2-dev")["Stacks"][0]["Outputs"]
+def new_session() -> None:
+    """A session with this moment's variables. botocore's models are read once, because that takes longest."""
     forget_credentials()
-    os.environ.clear()
-    os.environ |= kept
-    return {each["OutputKey"]: each["OutputValue"] for each in found}
+    session = Session()
+    session.register_component("data_loader", _MODELS)
+    try:
+        boto3.setup_default_session(botocore_session=session)
+    except (BotoCoreError, ValueError):
+        forget_credentials()  # what is wrong with the settings is for the command to find
 
 
 def _put_runs() -> None:
-    client("s3").put_object(Bucket=BUCKET, Key="cached-datasets/dev/training-data/sales/a.parquet", Body=b"PAR1PAR1")
+    """A run that failed, one that is active, and two with a model, which was the champion at first and is it now."""
+    objects = store().objects
+    objects.write("cached-datasets/dev/training-data/sales/a.parquet", b"PAR1PAR1", "application/octet-stream")
     verdict = Verdict(Outcome.FAILED, Cause.USER_CODE, "the loss is not a number “nan” …", DecidedBy.AGENT)
     failed = a_run(run_id=FAILED, lane=Lane("dev", "spare")).end(verdict, NOW)
-    objects = store().objects
     objects.write(run_key("dev", FAILED, "state.json"), failed.to_json())
     objects.write(run_key("dev", FAILED, "logs/agent.log"), "claimed\nstep 1 …\n".encode(), "text/plain")
-    registry = Registry("dev", objects)
+    trained = Verdict(Outcome.SUCCEEDED, Cause.COMPLETED, "trained", DecidedBy.AGENT)
+    digests = tuple((name, hashlib.sha256(body).hexdigest()) for name, body in _MODEL.items())
     for run_id in (TRAINED, BEST):
-        _put_model(objects, run_id, registry)
+        run = replace(a_run(run_id=run_id).end(trained, NOW), models=digests)
+        objects.write(run_key("dev", run_id, "state.json"), run.to_json())
+        for name, body in _MODEL.items():
+            objects.write(run_key("dev", run_id, f"models/{name}"), body, "application/octet-stream")
+        Registry("dev", objects).promote("default", run, "by hand", NOW)
     ends = NOW + timedelta(days=3650)
     store().create_lock(a_run(run_id=ACTIVE, lane=Lane("dev", "busy"), instance_id=None, deadline=ends))
-
-
-def _put_model(objects: ObjectStore, run_id: str, registry: Registry) -> None:
-    """A run that has succeeded, with the model that it left, which is the champion from now on."""
-    verdict = Verdict(Outcome.SUCCEEDED, Cause.COMPLETED, "trained", DecidedBy.AGENT)
-    files = tuple((name, hashlib.sha256(body).hexdigest()) for name, body in _MODEL.items())
-    run = replace(a_run(run_id=run_id).end(verdict, NOW), models=files)
-    objects.write(run_key("dev", run_id, "state.json"), run.to_json())
-    for name, body in _MODEL.items():
-        objects.write(run_key("dev", run_id, f"models/{name}"), body, "application/octet-stream")
-    registry.promote("default", run, "by hand", NOW)
-
-
-def _write_files(folder: Path) -> None:
-    (folder / "train.yaml").write_text(_CONFIG)
-    for name, body in {"sales": b"PAR1data-PAR1", "empty": b"", "none": None}.items():
-        (folder / name).mkdir()
-        if body is not None:
-            (folder / name / "a.parquet").write_bytes(body)
-    for name, text in {
-        "grid.yaml": "base: tuned.yaml\nvalues: {training.steps: [1, 2]}\n",
-        "tuned.yaml": _DATA + f"model: {{base: 'run:{TRAINED}'}}\n",
-        "not-yaml.yaml": "a: [",
-        "a-list.yaml": "- a\n- b\n",
-        "empty.yaml": "",
-        "nul.yaml": "\0",
-        "unknown-key.yaml": _CONFIG + "training: {step: 5}\n",
-        "wrong-type.yaml": _CONFIG.replace("6", "six"),
-        "no-data.yaml": "prediction_length: 6\n",
-        "outside.yaml": _CONFIG.replace("training-data/sales/", "../dev/"),
-        "no-such-data.yaml": _CONFIG.replace("sales", "nothing"),
-        "own-trainer.yaml": "trainer: 'mine:Mine'\n" + _CONFIG,
-        "infinite.yaml": _CONFIG + "training: {learning_rate: .inf}\n",
-        "deep.yaml": "[" * 2000,
-        "not-json.json": "tick",
-    }.items():
-        (folder / name).write_text(text)
-    _write_tables(folder)
-    (folder / "latin-1.yaml").write_bytes("data: {path: größe/}".encode("latin-1"))
-    (folder / "loop.yaml").symlink_to("loop.yaml")
-    for kind in ("yaml", "csv"):
-        os.mkfifo(folder / f"fifo.{kind}")
-        (folder / f"zero.{kind}").symlink_to("/dev/zero")
-        (folder / f"pointer.{kind}").write_bytes(_POINTER)
-    (folder / "huge.yaml").touch()
-    os.truncate(folder / "huge.yaml", 1 << 40)
-    (folder / "a-file").write_text("x")
-    (folder / os.fsdecode(b"caf\xe9.yaml")).write_text(_CONFIG)
-    (folder / os.fsdecode(b"caf\xe9")).mkdir()
-
-
-def _write_tables(folder: Path) -> None:
-    """Data sets as people have them, good and bad."""
-    days = [f"2026-01-{day:02d}" for day in range(1, 29)]
-    rows = [f"{shop},{day},{index * 2 + len(shop)}" for shop in ("north", "south") for index, day in enumerate(days)]
-    header = "item_id,timestamp,target"
-    good = "\n".join([header, *rows]) + "\n"
-    long_name = "n" * 5000
-    for name, body in {
-        "good.csv": good.encode(),
-        "windows.csv": b"\xef\xbb\xbf" + good.replace("\n", "\r\n").encode(),
-        "latin-1.csv": good.replace("north", "n\xf6rd").encode("latin-1"),
-        "utf-16.csv": good.encode("utf-16"),
-        "nul.csv": good.replace("north", "no\0rth").encode(),
-        "control.csv": good.replace("north", "no\x1b[31mrth\x07").encode(),
-        "long-id.csv": good.replace("north", long_name).encode(),
-        "long-header.csv": good.replace("target", long_name).encode(),
-        "header.csv": header.encode(),
-        "empty.csv": b"",
-        "semicolons.csv": good.replace(",", ";").encode(),
-        "ragged.csv": good.replace("2026-01-02,", "2026-01-02,,,").encode(),
-        "quote.csv": good.replace("north", '"north').encode(),
-        "gaps.csv": "\n".join([header, *rows[::3]]).encode(),
-        "words.csv": good.replace("2026-01-05", "last Monday").encode(),
-        "damaged.parquet": b"PAR1damagedPAR1",
-        "damaged.feather": b"ARROW1\0\0damagedARROW1",
-        "pointer.parquet": _POINTER,
-    }.items():
-        (folder / name).write_bytes(body)
-    for name, text in {
-        "forecast.yaml": "job: forecast\nmodel: champion\n" + _DATA,
-        "evaluate.yaml": "job: evaluate\nmodels: [champion]\n" + _DATA,
-        "forecast-many.yaml": "job: forecast\nmodel: [a, b]\n" + _DATA,
-        "evaluate-none.yaml": "job: evaluate\nmodels: []\n" + _DATA,
-        "no-job.yaml": "job: dance\n" + _DATA,
-        "job-list.yaml": "job: [forecast]\n" + _DATA,
-        "levels.yaml": "job: forecast\nmodel: champion\nquantile_levels: [0.9, 2, x]\n" + _DATA,
-        "keys.yaml": "1: 2\nnull: 3\n[a]: b\n" + _DATA,
-        "bomb.yaml": "a: &a [x, x]\n"
-        + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in pairwise("abcdefghij")),
-        "tag.yaml": "data: !!python/object/apply:os.system [true]\n",
-        "date.yaml": "prediction_length: 2026-01-01\n" + _CONFIG,
-    }.items():
-        (folder / name).write_text(text)
