@@ -64,9 +64,10 @@ class KnownSession(Session):
         return super().create_client(*arguments, **options)
 
     def _hear(self, response: tuple[Any, Any] | None, **_: Any) -> None:
-        # What fails or is slowed down leaves a client that tries less often.
-        error = response[1].get("Error", {}).get("Code", "") if response else "none"
-        self.reusable &= error != "none" and "Throttl" not in error and response[0].status_code < 500
+        # A client that has failed, or was slowed down, tries less often.
+        http, parsed = response or (None, {})
+        slowed = "Throttl" in parsed.get("Error", {}).get("Code", "")
+        self.reusable &= http is not None and http.status_code < 500 and not slowed
 
 
 def _aws_variables() -> dict[str, str]:
@@ -220,6 +221,7 @@ def asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients give up after one try: how often botocore asks, and how long it waits, is not ours to test."""
     once = Config(retries={"mode": "adaptive", "total_max_attempts": 1})
     _session.reusable = False
+    clients.client.cache_clear()
     for name in ("_CONFIG", "_BRIEF"):
         monkeypatch.setattr(clients, name, getattr(clients, name).merge(once))
 

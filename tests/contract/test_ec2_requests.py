@@ -302,6 +302,12 @@ def test_an_outage_is_asked_again(deployed: str, monkeypatch: pytest.MonkeyPatch
     assert asked_for("InternalError", 500) == 5
 
 
+def test_who_asks_once_has_no_client_from_before_that_asks_again(deployed: str, request: pytest.FixtureRequest) -> None:
+    assert client("ec2").meta.config.retries["total_max_attempts"] == 5
+    request.getfixturevalue("asked_once")
+    assert client("ec2").meta.config.retries["total_max_attempts"] == 1
+
+
 @pytest.mark.usefixtures("asked_once")
 def test_a_refusal_by_the_quota_names_it_and_where_to_ask_for_more(deployed: str) -> None:
     with refused("ec2", "RunInstances", "VcpuLimitExceeded"), pytest.raises(QuotaExceeded) as caught:
