@@ -119,7 +119,9 @@ def sam_parses(lines: list[str]) -> list[dict[str, str]]:
     return list(json.loads(done.stdout.splitlines()[-1]))
 
 
+@pytest.mark.thorough
 def test_sams_commands() -> None:
+    """Thorough, like the other test that needs sam: installing it takes longer than the test."""
     found = [line for line in documented("sam ") if not line.startswith(("sam local", "sam {}", "sam …"))]
     lines = [line.replace("…", "Environment=dev") for line in found]
     assert len(lines) > 3

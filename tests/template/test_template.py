@@ -425,6 +425,7 @@ def parsed_by_sam(overrides: list[str]) -> dict[str, str]:
     return dict(json.loads(done.stdout))
 
 
+@pytest.mark.thorough
 def test_prod_is_deployed_the_same_each_time_because_it_names_every_parameter(template: Template) -> None:
     parameters = tomllib.loads((ROOT / "samconfig.toml").read_text())["prod"]["deploy"]["parameters"]
     named = parsed_by_sam(parameters["parameter_overrides"])
