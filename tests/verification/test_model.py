@@ -111,6 +111,7 @@ def test_a_mutant_violates_a_safety_property(mutant: str) -> None:
     assert "assertion violated" in found.trail
 
 
+@pytest.mark.thorough
 @with_spin
 @pytest.mark.parametrize("mutant", LAUNCHER_MUTANTS)
 def test_a_launcher_without_one_rule_starts_two_instances_or_loses_its_lane(mutant: str) -> None:
@@ -133,6 +134,7 @@ def test_no_worse_model_is_promoted_in_any_reachable_state() -> None:
     assert found.model == "registry"
 
 
+@pytest.mark.thorough
 @with_spin
 @pytest.mark.parametrize(
     ("mutant", "violated"),
@@ -158,25 +160,20 @@ def test_a_trigger_starts_one_run_in_every_reachable_state() -> None:
     assert found.states > 5_000_000
 
 
-_SLOW = {"ID_NOT_DERIVED", "RECORDS_BEFORE_LANE", "TAKE_AFTER_RESERVATION", "TWO_AT_WORK", "UNCONDITIONAL_RESERVATION"}
-
-
+@pytest.mark.thorough
 @with_spin
 @pytest.mark.parametrize(
     ("mutant", "violated"),
     [
-        pytest.param(mutant, violated, marks=[pytest.mark.thorough] if mutant in _SLOW else [])
-        for mutant, violated in (
-            ("ID_NOT_DERIVED", "DOUBLE_RUN"),
-            ("CLAIM_NOT_READ", "DOUBLE_RUN"),
-            ("DATA_DONE_WHEN_RESERVED", "LOST_RUN"),
-            ("RECORDS_BEFORE_LANE", "OVER_CAP"),
-            ("UNCONDITIONAL_RESERVATION", "OVER_CAP"),
-            ("TAKE_AFTER_RESERVATION", "OVER_CAP"),
-            ("TWO_AT_WORK", "UNCHANGED_DATA_TRAINED"),
-            ("RELEASE_BEFORE_FOLLOW", "LOST_FORECAST"),
-            ("TELL_BEFORE_FORECAST", "LOST_FORECAST"),
-        )
+        ("ID_NOT_DERIVED", "DOUBLE_RUN"),
+        ("CLAIM_NOT_READ", "DOUBLE_RUN"),
+        ("DATA_DONE_WHEN_RESERVED", "LOST_RUN"),
+        ("RECORDS_BEFORE_LANE", "OVER_CAP"),
+        ("UNCONDITIONAL_RESERVATION", "OVER_CAP"),
+        ("TAKE_AFTER_RESERVATION", "OVER_CAP"),
+        ("TWO_AT_WORK", "UNCHANGED_DATA_TRAINED"),
+        ("RELEASE_BEFORE_FOLLOW", "LOST_FORECAST"),
+        ("TELL_BEFORE_FORECAST", "LOST_FORECAST"),
     ],
 )
 def test_a_mutant_of_the_schedules_is_caught(mutant: str, violated: str) -> None:
@@ -191,6 +188,7 @@ def test_a_group_is_whole_within_its_budget_in_every_reachable_state() -> None:
     assert found.states > 5_000_000
 
 
+@pytest.mark.thorough
 @with_spin
 @pytest.mark.parametrize(
     ("mutant", "violated"),
