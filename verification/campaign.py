@@ -10,7 +10,6 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -21,9 +20,9 @@ from verification.lifecycle import plan
 from verification.lifecycle.group_history import GroupHistory
 from verification.lifecycle.history import LifecycleHistory
 from verification.lifecycle.runs import LauncherHistory
-from verification.simulation.campaign import begin_worker, without_log
+from verification.simulation.campaign import on_all_cores, without_log
 
-_AT_A_TIME = 50
+_BATCH = 50
 _SHOWN = 20
 KINDS: dict[str, tuple[Callable[[int], Any], Callable[..., HostileHistory | LauncherHistory]]] = {
     "hostile": (hostile_plan.draw, HostileHistory),
@@ -36,13 +35,11 @@ KINDS: dict[str, tuple[Callable[[int], Any], Callable[..., HostileHistory | Laun
 def run_histories(kind: str, count: int, first_seed: int = 0) -> dict[str, Any]:
     """Histories of consecutive seeds: the sum of each count, the greatest of those named `_max`, and what failed."""
     counts, failed = Counter(histories=count), list[str]()
-    run, seeds = partial(_run_one, kind), range(first_seed, first_seed + count)
-    with ProcessPoolExecutor(initializer=begin_worker) if count > _AT_A_TIME else without_log() as pool:
-        results = pool.map(run, seeds, chunksize=_AT_A_TIME) if pool else map(run, seeds)
-        for seed, found in zip(seeds, results, strict=True):
-            for name, number in found.counts.items():
-                counts[name] = max(counts[name], number) if name.endswith("_max") else counts[name] + number
-            failed += [f"{seed}: {text}" for text in found.failed]
+    seeds = range(first_seed, first_seed + count)
+    for seed, found in on_all_cores(partial(_run_one, kind), seeds, _BATCH):
+        for name, number in found.counts.items():
+            counts[name] = max(counts[name], number) if name.endswith("_max") else counts[name] + number
+        failed += [f"{seed}: {text}" for text in found.failed]
     return {**counts, "failed": failed[:_SHOWN]}
 
 

@@ -7,12 +7,12 @@ import logging
 import math
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from chronos_ec2.domain.limits import Limits
 from verification.simulation.guarantees import VIOLATIONS, Verdicts
@@ -20,6 +20,7 @@ from verification.simulation.parts import REAL_PARTS, Parts
 from verification.simulation.runner import run_history
 from verification.simulation.scenario import Layer, Scenario, draw
 
+_T = TypeVar("_T")
 _BATCH = 500
 _SHOWN = 20
 COUNTED = ("histories", *VIOLATIONS, "doubled_without_cause", "duplicate_messages")
@@ -101,13 +102,16 @@ def study(
 ) -> Iterator[Campaign]:
     """Run histories of consecutive seeds; yields the campaign so far after each few hundred and after the last."""
     so_far, seeds = Campaign(), range(first_seed, first_seed + histories)
-    run = partial(_timed, limits=limits, layers_off=layers_off)
-    with ProcessPoolExecutor(initializer=begin_worker) if histories > _BATCH else without_log() as pool:
-        results = pool.map(run, seeds, chunksize=_BATCH) if pool else map(run, seeds)
-        for seed, result in zip(seeds, results, strict=True):
-            so_far.add(seed, *result)
-            if so_far.counts["histories"] % _BATCH == 0 or seed == seeds[-1]:
-                yield so_far
+    for seed, result in on_all_cores(partial(_timed, limits=limits, layers_off=layers_off), seeds, _BATCH):
+        so_far.add(seed, *result)
+        if so_far.counts["histories"] % _BATCH == 0 or seed == seeds[-1]:
+            yield so_far
+
+
+def on_all_cores(run: Callable[[int], _T], seeds: Sequence[int], batch: int) -> Iterator[tuple[int, _T]]:
+    """Each seed with what it gave; up to one batch is run in this process."""
+    with ProcessPoolExecutor(initializer=_begin_worker) if len(seeds) > batch else without_log() as pool:
+        yield from zip(seeds, pool.map(run, seeds, chunksize=batch) if pool else map(run, seeds), strict=True)
 
 
 def _timed(seed: int, limits: Limits, layers_off: frozenset[Layer]) -> tuple[Scenario, Verdicts, float]:
@@ -116,7 +120,7 @@ def _timed(seed: int, limits: Limits, layers_off: frozenset[Layer]) -> tuple[Sce
     return scenario, run_history(scenario, limits), time.process_time() - begin
 
 
-def begin_worker() -> None:
+def _begin_worker() -> None:
     """Set up a worker process: no log, and rare garbage collection that leaves out what is imported."""
     logging.disable()
     gc.freeze()
