@@ -29,7 +29,7 @@ from verification.lifecycle.runs import PARTS, WatchedObjects
 from verification.simulation.parts import Parts
 
 
-@pytest.mark.parametrize(("first", "count"), [(0, 20), pytest.param(1000, 600, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize(("first", "count"), [(0, 20), pytest.param(1000, 300, marks=pytest.mark.thorough)])
 def test_each_trigger_starts_one_run_within_its_month_and_no_worse_model_is_promoted(first: int, count: int) -> None:
     found = run_histories("schedules", count, first)
     assert found["failed"] == []
