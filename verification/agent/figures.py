@@ -6,11 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-AGENT = Path("build/agent.json")
 
-
-def note(name: str, found: Any, path: Path = AGENT) -> None:
+def note(name: str, found: Any) -> None:
     """Write one measurement over its previous one."""
+    path = Path("build/agent.json")
     known = json.loads(path.read_text()) if path.exists() else {}
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(known | {name: found}, indent=1) + "\n")

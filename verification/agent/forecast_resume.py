@@ -13,26 +13,20 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import random
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from agent.checkpoint.restore import restore
 from agent.checkpoint.upload import store_checkpoint
 from agent.chronos.forecast.job import run
-from agent.chronos.model.families import family_of
-from agent.chronos.model.from_scratch import new_pipeline
 from agent.protocol.forecast_parts import latest_parts
 from agent.protocol.metrics_log import Metrics
 from agent.protocol.trainer import StopSignal
@@ -41,19 +35,18 @@ from agent.results.forecast_output import ForecastOutput
 from agent.results.upload import Results
 from chronos_ec2.domain.records.s3_keys import CHECKPOINTS, FORECASTS
 from chronos_ec2.job_config.jobs import ForecastConfig
-from chronos_ec2.job_config.schema import FromScratch
-from chronos_ec2.testing import Crash, MemoryAws, MemoryObjects, MemoryTransfer
+from chronos_ec2.testing import Crash, MemoryTransfer
 from chronos_ec2.worker.progress import Progress
+from verification.agent.cut_off import CutOffObjects
 from verification.agent.figures import note
+from verification.agent.forecast_inputs import SETTINGS, write_inputs
 
 TRIALS = 20
-SIGNALS = tuple((number, after) for number in (signal.SIGKILL, signal.SIGTERM) for after in (0, 1, 3))
-_RUN_ID, _MODEL, _SERIES = "20260131T120000Z-1a2b3c", "amazon/chronos-2", 24
-_CONFIG = {
-    "job": "forecast", "data": {"path": "data"}, "prediction_length": 6, "context_length": 24, "model": _MODEL,
-    "output": {"series_per_part": 4},
-}  # fmt: skip
-Parts = Mapping[str, bytes]
+_SIGNALS = tuple((number, after) for number in (signal.SIGKILL, signal.SIGTERM) for after in (0, 1, 3))
+_MODEL = "amazon/chronos-2"
+_CONFIG = {**SETTINGS, "data": {"path": "data"}, "model": _MODEL, "output": {"series_per_part": 4}}
+Parts = dict[str, bytes]
+"""The parts of a forecast by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,50 +57,27 @@ class ForecastResume:
     equal: int
 
 
-class _CutUploads(MemoryTransfer):
-    """Uploads that crash after `left` bytes, and leave what they have sent."""
-
-    def __init__(self, objects: MemoryObjects) -> None:
-        super().__init__(objects)
-        self.objects, self.left = objects, sys.maxsize
-
-    def upload(
-        self, path: Path, key: str, on_bytes: Callable[[int], None], *, expires: bool = False, sha256: str | None = None
-    ) -> None:
-        size = path.stat().st_size
-        if self.left < size:
-            self.objects.write(key, path.read_bytes()[: self.left])
-            raise Crash
-        self.left -= size
-        super().upload(path, key, on_bytes, expires=expires, sha256=sha256)
-
-
 class Instance:
-    """A disk with the data and the model, and the agent's parts that upload and restore."""
+    """A disk with the data and the model of `inputs`, and the agent's parts that upload and restore."""
 
-    def __init__(self, folder: Path, objects: MemoryObjects) -> None:
-        self.workdir, self.objects = Workdir(folder), objects
+    def __init__(self, disk: Path, inputs: Path, objects: CutOffObjects) -> None:
+        self.workdir, self.objects, self.transfer = Workdir(disk), objects, MemoryTransfer(objects)
         self.workdir.create()
-        self.transfer = _CutUploads(objects)
-        self.results = Results(objects, self.transfer, "dev", _RUN_ID, Progress(), sleep=lambda _seconds: None)
-        self.output = ForecastOutput(self.results, self.workdir)
-
-    def forecast(self, model: Path, data: Path) -> None:
-        """Run the job on what is on the disk."""
-        self.prepare(model, data)
-        config = ForecastConfig.model_validate(_CONFIG)
-        with closing(Metrics(self.workdir.metrics)) as metrics:
-            run(self.workdir, config, metrics, StopSignal())
-
-    def prepare(self, model: Path, data: Path) -> None:
-        """Put model and data on the disk."""
-        for target, source in ((self.workdir.reference(_MODEL), model), (self.workdir.data / "data.parquet", data)):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.symlink_to(source)
-
-    def forecast_in_process(self, after: int = 0, number: signal.Signals | None = None) -> int:
-        """Run the trainer's process, and send it a signal once it has done `after` parts; returns its exit code."""
         self.workdir.config.write_text(json.dumps(_CONFIG))
+        self.workdir.references.mkdir()
+        self.workdir.reference(_MODEL).symlink_to(inputs / "model")
+        (self.workdir.data / "data.parquet").symlink_to(inputs / "data.parquet")
+        results = Results(objects, self.transfer, "dev", "20260131T120000Z-1a2b3c", Progress(), lambda _seconds: None)
+        self.checkpoints, self.forecasts = results.key_of(CHECKPOINTS), results.key_of(FORECASTS)
+        self.output = ForecastOutput(results, self.workdir)
+
+    def forecast(self) -> None:
+        """Run the job on what is on the disk."""
+        with closing(Metrics(self.workdir.metrics)) as metrics:
+            run(self.workdir, ForecastConfig.model_validate(_CONFIG), metrics, StopSignal())
+
+    def forecast_in_process(self, number: signal.Signals | None = None, after: int = 0) -> int:
+        """Run the trainer's process, and send it a signal once it has done `after` parts; returns its exit code."""
         command = [sys.executable, "-m", "agent.trainer", "--workdir", str(self.workdir.root)]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as trainer:
             while number is not None and trainer.poll() is None:
@@ -118,75 +88,65 @@ class Instance:
 
     def upload(self) -> None:
         """Upload part by part, each before the checkpoint that names it, as the agent of a running job does."""
-        folder, prefix = self.workdir.checkpoints, self.results.key_of(CHECKPOINTS)
+        folder = self.workdir.checkpoints
         done = latest_parts(folder)
         for count in range(1, len(done.parts) + 1):
             shutil.rmtree(folder)
             folder.mkdir()
             step = done.first(count).save(folder)
             self.output.upload()
-            store_checkpoint(self.objects, self.transfer, prefix, folder, step, lambda _bytes: None)
+            store_checkpoint(self.objects, self.transfer, self.checkpoints, folder, step, lambda _bytes: None)
 
-    def restore(self) -> int | None:
-        """The series that are forecast already."""
-        folder, prefix = self.workdir.checkpoints, self.results.key_of(CHECKPOINTS)
-        if restore(self.objects, self.transfer, prefix, folder, lambda _bytes: None, lambda: None) is None:
-            return None
-        return self.output.resume(self.objects, self.transfer, lambda _bytes: None, lambda: None)
+    def restore(self) -> None:
+        """Go on from what is in S3."""
+        ports = self.objects, self.transfer
+        step = restore(*ports, self.checkpoints, self.workdir.checkpoints, lambda _bytes: None, lambda: None)
+        if step is not None:
+            self.output.resume(*ports, lambda _bytes: None, lambda: None)
 
-    def parts(self) -> Parts:
-        """The parts in S3 by name."""
-        prefix = self.results.key_of(FORECASTS)
-        return {key.removeprefix(prefix): self.objects.body(key) for key, _ in self.objects.keys(prefix)}
+    def parts_in_s3(self) -> Parts:
+        """The parts in S3."""
+        keys = [key for key, _ in self.objects.keys(self.forecasts)]
+        return {key.removeprefix(self.forecasts): self.objects.body(key) for key in keys}
+
+    def parts_on_disk(self) -> Parts:
+        """The parts that are not uploaded."""
+        return {path.name: path.read_bytes() for path in self.workdir.forecast_parts.glob("part-*")}
 
 
-def trial(seed: int, model: Path, data: Path, whole: Parts, scratch: Path) -> bool:
-    """Whether the union equals the uninterrupted parts."""
-    objects, random_ = MemoryAws().objects, random.Random(seed)
-    lost = Instance(scratch / "lost", objects)
-    lost.forecast(model, data)
-    lost.transfer.left = random_.randrange(sum(map(len, whole.values())))
+def after_cut(seed: int, scratch: Path, size: int) -> Parts:
+    """The parts of an instance whose upload is cut off within so many bytes, and of one that follows it."""
+    objects = CutOffObjects(keeps_beginnings=True)
+    lost = Instance(scratch / f"lost-{seed}", scratch, objects)
+    lost.forecast()
+    objects.left = random.Random(seed).randrange(size)
     with suppress(Crash):
         lost.upload()
-    following = Instance(scratch / "following", objects)
+    objects.left = math.inf
+    following = Instance(scratch / f"following-{seed}", scratch, objects)
     following.restore()
-    following.forecast(model, data)
+    following.forecast()
     following.upload()
-    return dict(following.parts()) == dict(whole)
+    return following.parts_in_s3()
 
 
-def signal_trial(number: signal.Signals, after: int, model: Path, data: Path, whole: Parts, scratch: Path) -> bool:
-    """Whether a process that gets a signal after some parts, and one that follows it, write the same parts."""
-    instance = Instance(scratch / "signalled", MemoryAws().objects)
-    instance.prepare(model, data)
-    instance.forecast_in_process(after, number)
-    if instance.forecast_in_process():
-        return False
-    found = {path.name: path.read_bytes() for path in instance.workdir.forecast_parts.glob("part-*")}
-    return found == dict(whole)
+def after_signal(number: signal.Signals, after: int, scratch: Path) -> Parts:
+    """The parts of a process that gets a signal after some parts, and of one that follows it; none if that fails."""
+    instance = Instance(scratch / f"{number.name}-{after}", scratch, CutOffObjects(keeps_beginnings=True))
+    instance.forecast_in_process(number, after)
+    return {} if instance.forecast_in_process() else instance.parts_on_disk()
 
 
-def measure(trials: int, scratch: Path, signals: Sequence[tuple[signal.Signals, int]] = SIGNALS) -> ForecastResume:
+def measure(trials: int, scratch: Path) -> ForecastResume:
     """Run the trials with signals, and those with seeds from 0, against one uninterrupted forecast."""
-    model, data = scratch / "model", scratch / "data.parquet"
-    shape = FromScratch(d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2, patch=6)
-    family_of(new_pipeline(shape, 24, 6), 24, 6).save(model)
-    times = np.datetime64("2024-01-01", "ms") + np.arange(40) * np.timedelta64(1, "D")
-    values = np.random.default_rng(0).normal(size=(_SERIES, 40)).ravel()
-    names = np.repeat([f"item-{index:02d}" for index in range(_SERIES)], 40)
-    pq.write_table(pa.table({"item_id": names, "timestamp": np.tile(times, _SERIES), "target": values}), data)
-    uninterrupted = Instance(scratch / "whole", MemoryAws().objects)
-    uninterrupted.forecast(model, data)
+    write_inputs(scratch / "model", scratch / "data.parquet", series=24)
+    uninterrupted = Instance(scratch / "whole", scratch, CutOffObjects(keeps_beginnings=True))
+    uninterrupted.forecast()
     uninterrupted.upload()
-    whole = uninterrupted.parts()
-    equal = 0
-    for number, after in signals:
-        with TemporaryDirectory(dir=scratch) as folder:
-            equal += signal_trial(number, after, model, data, whole, Path(folder))
-    for seed in range(trials):
-        with TemporaryDirectory(dir=scratch) as folder:
-            equal += trial(seed, model, data, whole, Path(folder))
-    return ForecastResume(trials + len(signals), equal)
+    whole = uninterrupted.parts_in_s3()
+    found = [after_signal(number, after, scratch) for number, after in _SIGNALS]
+    found += [after_cut(seed, scratch, sum(map(len, whole.values()))) for seed in range(trials)]
+    return ForecastResume(len(found), found.count(whole))
 
 
 if __name__ == "__main__":
@@ -194,5 +154,5 @@ if __name__ == "__main__":
     with TemporaryDirectory() as folder:
         found = measure(int(sys.argv[1]) if len(sys.argv) > 1 else TRIALS, Path(folder))
     note("forecast_resume", asdict(found))
-    sys.stdout.write(f"{found}\n")
+    print(found)
     sys.exit(found.equal < found.cut)

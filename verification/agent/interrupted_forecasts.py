@@ -14,34 +14,27 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from agent.chronos.model.families import family_of
-from agent.chronos.model.from_scratch import new_pipeline
 from chronos_ec2.bootstrap.operator import OperatorWorld, operator_world
 from chronos_ec2.domain.facts import HeartbeatReceived
 from chronos_ec2.domain.records.status import Cause, Outcome
-from chronos_ec2.job_config.schema import FromScratch
 from chronos_ec2.local import LocalAws, LocalAwsFailed, local_aws
 from chronos_ec2.local.ec2.imds import announce_interruption
 from chronos_ec2.local.state_dir import METADATA
 from chronos_ec2.services.run_queries import find_run
 from verification.agent.figures import note
+from verification.agent.forecast_inputs import SETTINGS, write_inputs
+from verification.agent.probe_runs import wait_for
 
-Interruption = Callable[["_Operator", str], None]
-"""Interrupts the run on an instance."""
 Parts = Mapping[str, bytes]
 SERIES = 400
-_LENGTH, _HORIZON, _CONTEXT = 40, 6, 24
+LOST_TO = {"agent killed": Cause.INFRA, "spot notice": Cause.PREEMPTED, "instance terminated": Cause.INFRA}
+"""What the first attempt is lost to, by what interrupts it."""
 _AT_ONCE = 2
 """Runs at a time: imports of torch side by side take long."""
 _TIMEOUT_SECONDS = 900.0
@@ -64,7 +57,7 @@ class Row:
     @property
     def passed(self) -> bool:
         """Whether it was interrupted in the middle, and ended as if it had not been."""
-        as_lost = self.attempts == 2 and self.lost == LOST[self.interruption]
+        as_lost = self.attempts == 2 and self.lost == LOST_TO[self.interruption]
         return as_lost and self.equal and 0 < (self.resumed_from or 0) < SERIES
 
 
@@ -78,28 +71,30 @@ class _Operator:
 
     def run(self, *arguments: str) -> str:
         """The output of a command. Raises LocalAwsFailed with its error."""
-        command = [sys.executable, "-m", "chronos_ec2.cli", *arguments]
-        done = subprocess.run(
-            command, capture_output=True, text=True, env=self.aws.environ(), cwd=self.folder, check=False
-        )
+        command, variables = [sys.executable, "-m", "chronos_ec2.cli", *arguments], self.aws.environ()
+        done = subprocess.run(command, capture_output=True, text=True, env=variables, cwd=self.folder, check=False)
         if done.returncode:
             raise LocalAwsFailed(f"chronos-ec2 {' '.join(arguments)}: {done.stderr}", "see the error above")
         return done.stdout
 
-    def forecast(self, name: str, interrupt: Interruption | None) -> tuple[Row, Parts]:
-        """Forecast in a lane of its own until the end, and interrupt it after its first checkpoint."""
+    def forecast(self, name: str) -> tuple[Row, Parts]:
+        """Forecast in a lane of its own until the end, and interrupt it as `name` says after its first checkpoint."""
         lane = ("--lane", name.replace(" ", "-"), "--preemptions", "1", "--crashes", "1")
         launched = json.loads(self.run("forecast", "--config", "job.yaml", *lane, "--allow-cpu", "--json"))
-        run_id, store, environment = launched["run_id"], self.world.store, self.aws.environment
-        if interrupt is not None:
-            _wait(f"{name}: no checkpoint", lambda: self._has_checkpoint(run_id), 0.05)
-            interrupt(self, launched["instance_id"])
-        _wait(f"{name}: no end", lambda: not find_run(store, environment, run_id).active, 0.5)
-        record = find_run(store, environment, run_id).run
+        run_id, where = launched["run_id"], (self.world.store, self.aws.environment)
+
+        def has_checkpoint() -> bool:
+            read = self.world.store.read_heartbeat(self.aws.environment, run_id)
+            return isinstance(read, HeartbeatReceived) and read.heartbeat.checkpoint_age is not None
+
+        if name in LOST_TO:
+            wait_for(has_checkpoint, _TIMEOUT_SECONDS, lambda: f"{name}: no checkpoint")
+            self.interrupt(name, launched["instance_id"])
+        wait_for(lambda: not find_run(*where, run_id).active, _TIMEOUT_SECONDS, lambda: f"{name}: no end")
+        record = find_run(*where, run_id).run
         if record.verdict is None or record.verdict.outcome is not Outcome.SUCCEEDED:
-            raise LocalAwsFailed(
-                f"{name}: attempt {record.attempt} ended with {record.verdict}", "see the logs of the run"
-            )
+            problem = f"{name}: attempt {record.attempt} ended with {record.verdict}"
+            raise LocalAwsFailed(problem, "see the logs of the run")
         self.run("results", run_id, "--to", run_id)
         training = json.loads((self.folder / run_id / "training.json").read_text())
         parts = {part.name: part.read_bytes() for part in (self.folder / run_id / "forecasts").glob("part-*")}
@@ -107,27 +102,16 @@ class _Operator:
         lost = ", ".join(cause for cause, left in budgets.items() if not left)
         return Row(name, record.attempt, lost, training["resumed_from_step"], len(parts), False), parts
 
-    def _has_checkpoint(self, run_id: str) -> bool:
-        read = self.world.store.read_heartbeat(self.aws.environment, run_id)
-        return isinstance(read, HeartbeatReceived) and read.heartbeat.checkpoint_age is not None
-
-
-def _kill(operator: _Operator, instance_id: str) -> None:
-    os.kill(int((operator.aws.disk(instance_id) / "agent.pid").read_text()), signal.SIGKILL)
-
-
-def _notify(operator: _Operator, instance_id: str) -> None:
-    announce_interruption(operator.aws.disk(instance_id) / METADATA, time.time())
-
-
-def _terminate(operator: _Operator, instance_id: str) -> None:
-    operator.world.fleet.terminate(instance_id)
-
-
-INTERRUPTIONS: Mapping[str, Interruption | None] = {
-    "none": None, "agent killed": _kill, "spot notice": _notify, "instance terminated": _terminate,
-}  # fmt: skip
-LOST = {"agent killed": "infra", "spot notice": "preempted", "instance terminated": "infra"}
+    def interrupt(self, how: str, instance_id: str) -> None:
+        """Interrupt the run on an instance."""
+        disk = self.aws.disk(instance_id)
+        match how:
+            case "agent killed":
+                os.kill(int((disk / "agent.pid").read_text()), signal.SIGKILL)
+            case "spot notice":
+                announce_interruption(disk / METADATA, time.time())
+            case "instance terminated":
+                self.world.fleet.terminate(instance_id)
 
 
 def measure(aws: LocalAws, folder: Path) -> list[Row]:
@@ -135,37 +119,19 @@ def measure(aws: LocalAws, folder: Path) -> list[Row]:
 
     Raises LocalAwsFailed: a command fails, or a run does not get on.
     """
-    shape = FromScratch(d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2, patch=6)
-    family_of(new_pipeline(shape, _CONTEXT, _HORIZON), _CONTEXT, _HORIZON).save(folder / "tiny")
     (folder / "many").mkdir()
-    _write_series(folder / "many" / "series.parquet")
-    job: dict[str, Any] = {
-        "job": "forecast", "data": {"path": "training-data/many/"}, "prediction_length": _HORIZON,
-        "context_length": _CONTEXT, "model": "./tiny", "output": {"series_per_part": 1},
+    write_inputs(folder / "tiny", folder / "many" / "series.parquet", SERIES)
+    job = SETTINGS | {
+        "data": {"path": "training-data/many/"}, "model": "./tiny", "output": {"series_per_part": 1},
     }  # fmt: skip
     (folder / "job.yaml").write_text(json.dumps(job))
     with aws.exported(), ThreadPoolExecutor(_AT_ONCE) as pool:
         operator = _Operator(aws, operator_world(aws.environment), folder)
         operator.run("upload", "data", "./many", "many")
-        (_, whole), *interrupted = pool.map(lambda one: operator.forecast(*one), INTERRUPTIONS.items())
+        (_, whole), *interrupted = pool.map(operator.forecast, ("none", *LOST_TO))
     if len(whole) != SERIES:
         raise LocalAwsFailed(f"{len(whole)} parts of {SERIES} series", "see the logs of the run in lane none")
     return [replace(row, equal=parts == whole) for row, parts in interrupted]
-
-
-def _write_series(path: Path) -> None:
-    times = np.datetime64("2024-01-01", "ms") + np.arange(_LENGTH) * np.timedelta64(1, "D")
-    names = np.repeat([f"item-{index:03d}" for index in range(SERIES)], _LENGTH)
-    values = np.random.default_rng(0).normal(size=SERIES * _LENGTH)
-    pq.write_table(pa.table({"item_id": names, "timestamp": np.tile(times, SERIES), "target": values}), path)
-
-
-def _wait(otherwise: str, until: Callable[[], bool], seconds: float) -> None:
-    end = time.monotonic() + _TIMEOUT_SECONDS
-    while not until():
-        if time.monotonic() > end:
-            raise LocalAwsFailed(f"{otherwise} within {_TIMEOUT_SECONDS:.0f} s", "see the logs of the run")
-        time.sleep(seconds)
 
 
 def main() -> int:
