@@ -175,7 +175,7 @@ lock: venv ## Pin all dependencies again, with hashes: UPGRADE=1 for the newest 
 	echo 'pip' | $(LAMBDA) $(LOCAL)/ec2/pip-requirements.txt
 	printf '%s\n' awslambdaric boto3 | $(LAMBDA) $(LOCAL)/lambda-runtime-requirements.txt
 	printf '%s\n' checkov cloudsplaining | $(TOOL) verification/template/scan-requirements.txt
-	echo 'c7n' | $(TOOL) verification/functions/peer-requirements.txt
+	echo 'c7n' | $(TOOL) benchmarks/sweep-peers.txt
 	printf '%s\n' awscli s5cmd | $(TOOL) benchmarks/sync-peers.txt
 	echo 'fev' | $(TOOL) benchmarks/metric-oracles.txt
 

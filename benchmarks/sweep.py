@@ -164,7 +164,7 @@ def _healthy_sweep(sweep: Callable[[], list[Report]]) -> None:
 
 
 def _custodian() -> dict[str, Any]:
-    lock = (ROOT / "verification" / "functions" / "peer-requirements.txt").read_text()
+    lock = (ROOT / "benchmarks" / "sweep-peers.txt").read_text()
     command = [str(isolated_python("peer", lock, print)), str(ROOT / "benchmarks" / "custodian_sweep.py"), "2"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout)

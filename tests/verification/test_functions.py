@@ -13,7 +13,7 @@ from verification.functions.invokes import Matrix, failures, status
 
 @pytest.mark.parametrize(("milliseconds", "slow"), [(100.0, 0), (190.0, 0), (190.1, 1)])
 def test_a_handler_may_take_little_longer_than_its_dependencies(milliseconds: float, slow: int) -> None:
-    found = slow_handlers({"Sweep": milliseconds, "boto3": 90.0, "boto3 and Logger": 100.0, "c7n.handler": 900.0})
+    found = slow_handlers({"Sweep": milliseconds, "boto3 and Logger": 100.0})
     assert len(found) == slow
     assert all("Sweep" in line for line in found)
 

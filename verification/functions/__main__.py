@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from chronos_ec2.local import LocalAwsFailed
+from chronos_ec2.local import LocalAwsFailed, local_aws
 from chronos_ec2.local.sam_invoke import functions
 from verification.functions.imports import handler_import_ms, slow_handlers
 from verification.functions.invokes import Matrix, failures, local_invokes
@@ -37,9 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found: dict[str, Any] = scanned | json.loads(_POLICY_CALLS.read_text())
     found["bundle_bytes"] = max(map(_zipped_bytes, functions()))
     found["handler_import_ms"] = _timed("imports", lambda: handler_import_ms(_BUILT))
-    found["local_gate"], wrong = _timed("gate of the embedded AWS", local_gate)
-    found["local_invokes"], failed = invocations(local_invokes if containers else None)
-    _FOUND.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, local_aws(Path(folder)) as aws:
+        found["local_gate"], wrong = _timed("gate of the embedded AWS", lambda: local_gate(aws))
+        found["local_invokes"], failed = invocations((lambda: local_invokes(aws)) if containers else None)
     _FOUND.write_text(json.dumps(found, indent=1) + "\n")
     problems = [*findings, *denials(found), *slow_handlers(found["handler_import_ms"]), *wrong, *failed]
     print("\n".join([*problems, f"{_FOUND}: {len(problems)} problems"]))
