@@ -10,6 +10,7 @@ import sys
 
 from cloudsplaining.scan.policy_document import PolicyDocument
 
+# cloudsplaining's names for risks, and the attributes that list them.
 RISKS = {
     "CREDENTIALS_EXPOSURE": "credentials_exposure",
     "DATA_EXFILTRATION": "allows_data_exfiltration_actions",
@@ -18,18 +19,10 @@ RISKS = {
     "PRIVILEGE_ESCALATION": "allows_privilege_escalation",
     "SERVICE_WILDCARD": "service_wildcard",
 }
-"""cloudsplaining's names for risks, and the attributes that list them."""
 
-
-def main() -> None:
-    """Read the documents from standard input."""
-    for name, document in json.load(sys.stdin).items():
-        policy = PolicyDocument(document)
-        for risk, attribute in RISKS.items():
-            for found in getattr(policy, attribute):
-                detail = found if isinstance(found, str) else f"{found['type']}: {', '.join(found['actions'])}"
-                sys.stdout.write(f"{name} {risk} {detail}\n")
-
-
-if __name__ == "__main__":
-    main()
+for name, document in json.load(sys.stdin).items():
+    policy = PolicyDocument(document)
+    for risk, attribute in RISKS.items():
+        for found in getattr(policy, attribute):
+            detail = found if isinstance(found, str) else f"{found['type']}: {', '.join(found['actions'])}"
+            print(name, risk, detail)

@@ -132,11 +132,9 @@ def main() -> int:
     except (LocalAwsFailed, RuntimeError) as error:
         sys.stderr.write(f"{error}\n")
         return 3
-    for line in found["findings"]:
-        print(line)
-    counts = {name: value for name, value in found.items() if name != "findings"}
-    print(json.dumps(counts))
-    return 1 if found["findings"] else 0
+    findings = found.pop("findings")
+    print(*findings, json.dumps(found), sep="\n")
+    return 1 if findings else 0
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import copy
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +26,18 @@ PSEUDO = {
     "AWS::StackName": "chronos-ec2-dev",
     "AWS::StackId": "arn:aws:cloudformation:us-east-1:123456789012:stack/chronos-ec2-dev/1",
 }
-_REGIONAL = "arn:aws:{service}:us-east-1:123456789012:{rest}"
 _ARNS = {
-    "AWS::CloudWatch::Alarm": _REGIONAL.format(service="cloudwatch", rest="alarm:{name}"),
-    "AWS::Events::Rule": _REGIONAL.format(service="events", rest="rule/{name}"),
+    "AWS::CloudWatch::Alarm": "arn:aws:cloudwatch:us-east-1:123456789012:alarm:{name}",
+    "AWS::Events::Rule": "arn:aws:events:us-east-1:123456789012:rule/{name}",
     "AWS::IAM::InstanceProfile": "arn:aws:iam::123456789012:instance-profile/{name}",
     "AWS::IAM::ManagedPolicy": "arn:aws:iam::123456789012:policy/{name}",
     "AWS::IAM::Role": "arn:aws:iam::123456789012:role/{name}",
-    "AWS::Lambda::Function": _REGIONAL.format(service="lambda", rest="function:{name}"),
-    "AWS::Logs::LogGroup": _REGIONAL.format(service="logs", rest="log-group:{name}:*"),
+    "AWS::Lambda::Function": "arn:aws:lambda:us-east-1:123456789012:function:{name}",
+    "AWS::Logs::LogGroup": "arn:aws:logs:us-east-1:123456789012:log-group:{name}:*",
     "AWS::S3::Bucket": "arn:aws:s3:::{name}",
-    "AWS::SNS::Topic": _REGIONAL.format(service="sns", rest="{name}"),
-    "AWS::SQS::Queue": _REGIONAL.format(service="sqs", rest="{name}"),
-    "AWS::Scheduler::ScheduleGroup": _REGIONAL.format(service="scheduler", rest="schedule-group/{name}"),
+    "AWS::SNS::Topic": "arn:aws:sns:us-east-1:123456789012:{name}",
+    "AWS::SQS::Queue": "arn:aws:sqs:us-east-1:123456789012:{name}",
+    "AWS::Scheduler::ScheduleGroup": "arn:aws:scheduler:us-east-1:123456789012:schedule-group/{name}",
 }
 _REF_IS_ARN = frozenset({"AWS::IAM::ManagedPolicy", "AWS::SNS::Topic"})
 _NAMES = ("FunctionName", "LogGroupName", "TopicName", "Name", "AlarmName")
@@ -76,7 +75,7 @@ def synthesised(
     chosen = {name: body.get("Default", "") for name, body in template["Parameters"].items()} | dict(parameters or {})
     lists = [name for name, body in template["Parameters"].items() if body["Type"] == "CommaDelimitedList"]
     chosen |= {name: chosen[name].split(",") for name in lists}
-    resolver = _Resolver(template, chosen, zones)
+    resolver = _Resolver(template, PSEUDO | {"AWS::NoValue": _ABSENT} | chosen, zones)
     return {
         name: resolver.resolve(body)
         for name, body in template["Resources"].items()
@@ -87,14 +86,12 @@ def synthesised(
 @dataclass(frozen=True)
 class _Resolver:
     template: Template
-    parameters: Mapping[str, Any]
+    values: Mapping[str, Any]
+    """Of pseudo parameters and parameters."""
     zones: Sequence[str]
-    conditions: dict[str, bool] = field(default_factory=dict)
 
-    def holds(self, name: str) -> bool:
-        if name not in self.conditions:
-            self.conditions[name] = bool(self.resolve(self.template["Conditions"][name]))
-        return self.conditions[name]
+    def holds(self, condition: str) -> bool:
+        return bool(self.resolve(self.template["Conditions"][condition]))
 
     def resolve(self, value: Any) -> Any:
         """The value without intrinsic functions and without AWS::NoValue."""
@@ -115,14 +112,16 @@ class _Resolver:
         match name, argument:
             case "GetAtt", [resource, attribute]:
                 return self._attribute(resource, attribute)
-            case "Sub", [text, names]:
-                return self._sub(text, self.resolve(names))
-            case "Sub", str(text):
-                return self._sub(text, {})
+            case "Sub", _:
+                return self._sub(argument) if isinstance(argument, str) else self._sub(*self.resolve(argument))
             case "If", [condition, then, otherwise]:
                 return self.resolve(then if self.holds(condition) else otherwise)
-            case "Equals" | "Not" | "Or", operands:
-                return self._condition(name, self.resolve(operands))
+            case "Equals", [left, right]:
+                return self.resolve(left) == self.resolve(right)
+            case "Not", [operand]:
+                return not self.resolve(operand)
+            case "Or", operands:
+                return any(self.resolve(operands))
             case "Join", [separator, parts]:
                 return separator.join(self.resolve(parts))
             case "GetAZs", _:
@@ -131,22 +130,9 @@ class _Resolver:
                 return self.resolve(choices)[int(index)]
         raise NotImplementedError(f"Fn::{name}: {argument}")
 
-    @staticmethod
-    def _condition(name: str, operands: list[Any]) -> bool:
-        match name:
-            case "Equals":
-                return bool(operands[0] == operands[1])
-            case "Not":
-                return not operands[0]
-        return any(operands)
-
     def _ref(self, name: str) -> Any:
-        if name == "AWS::NoValue":
-            return _ABSENT
-        if name in PSEUDO:
-            return PSEUDO[name]
-        if name in self.parameters:
-            return self.parameters[name]
+        if name in self.values:
+            return self.values[name]
         kind = self.template["Resources"][name]["Type"]
         if kind in _REF_IS_ARN:
             return self._attribute(name, "Arn")
@@ -163,12 +149,11 @@ class _Resolver:
         given = next((properties[name] for name in _NAMES if name in properties), None)
         return str(self.resolve(given)) if given else f"{PSEUDO['AWS::StackName']}-{resource}".lower()
 
-    def _sub(self, text: str, names: Mapping[str, str]) -> str:
+    def _sub(self, text: str, names: Mapping[str, Any] = {}) -> str:
         def replacement(match: re.Match[str]) -> str:
-            name = match[1]
-            if name in names:
-                return str(names[name])
-            resource, dot, attribute = name.partition(".")
-            return str(self._attribute(resource, attribute) if dot else self._ref(name))
+            resource, dot, attribute = match[1].partition(".")
+            if match[1] in names:
+                return str(names[match[1]])
+            return str(self._attribute(resource, attribute) if dot else self._ref(resource))
 
         return _SUBSTITUTED.sub(replacement, text).replace("${!", "${")
