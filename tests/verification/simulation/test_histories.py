@@ -351,7 +351,7 @@ def test_a_run_whose_instance_lost_its_tags_continues_while_it_works_and_no_long
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("count", [2_000, pytest.param(8_000, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("count", [1_000, pytest.param(8_000, marks=pytest.mark.thorough)])
 def test_histories_without_a_violation(count: int) -> None:
     result = whole(study(count, 7_000_000, LIMITS))
     assert (result.counts["histories"], result.violations, result.failed) == (count, 0, [])
