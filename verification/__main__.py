@@ -34,6 +34,14 @@ from verification.simulation.scenario import Layer
 BUILD, DOCUMENT, README = ROOT / "build/evidence.json", ROOT / "docs/evidence.md", ROOT / "README.md"
 
 
+_SHARES = (
+    ("crash_points", "enumerated", "converged"),
+    ("defect_mutants", "total", "caught"),
+    ("model", "mutants", "mutants_caught"),
+)
+"""Of a part, what there is, and how much of it is as it must be."""
+
+
 def main() -> int:
     """Run the given parts, all by default. Returns 1 if a guarantee does not hold."""
     parser = argparse.ArgumentParser(prog="python -m verification", description=__doc__)
@@ -59,25 +67,22 @@ def main() -> int:
 
 def violations(found: dict[str, Any]) -> int:
     """The number of violated guarantees, failed checks, missed defects and unlisted surviving mutants."""
-    simulated = sum(found.get(name, 0) for name in (*VIOLATIONS, "doubled_without_cause"))
-    crash = found.get("crash_points", {"enumerated": 0, "converged": 0})
-    seeded = found.get("defect_mutants", {"total": 0, "caught": 0})
-    model = found.get("model", {"violations": 0, "mutants": 0, "mutants_caught": 0})
-    hostile, lifecycle = found.get("hostile", {}), found.get("lifecycle", {})
+    counted = [
+        (found, (*VIOLATIONS, "doubled_without_cause")),
+        (found.get("hostile", {}), HostileFindings.violations()),
+        (found.get("lifecycle", {}), LifecycleFindings.violations()),
+        (found.get("members", {}), GroupFindings.violations()),
+        (found.get("shards", {}), ("items_in_no_or_two_shards",)),
+        (found.get("model", {}), ("violations",)),
+    ]
     listed = mutation.equivalents()
     return int(
-        simulated
-        + crash["enumerated"] - crash["converged"]
-        + sum(hostile.get(name, 0) for name in HostileFindings.violations())
-        + sum(lifecycle.get(name, 0) for name in LifecycleFindings.violations())
-        + sum(found.get("members", {}).get(name, 0) for name in GroupFindings.violations())
-        + found.get("shards", {}).get("items_in_no_or_two_shards", 0)
-        + seeded["total"] - seeded["caught"]
-        + model["violations"] + model["mutants"] - model["mutants_caught"]
-        + len(found.get("fuzz", {"failures": []})["failures"])
+        sum(part.get(name, 0) for part, names in counted for name in names)
+        + sum(found[part][every] - found[part][good] for part, every, good in _SHARES if part in found)
+        + len(found.get("fuzz", {}).get("failures", ()))
         + sum(_violations_without(*row) for row in found.get("layers", {}).items())
-        + sum(change not in listed for change in found.get("mutation", {"survivors": []})["survivors"])
-    )  # fmt: skip
+        + sum(change not in listed for change in found.get("mutation", {}).get("survivors", ()))
+    )
 
 
 def _violations_without(disabled: str, row: dict[str, Any]) -> int:
