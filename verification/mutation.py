@@ -161,8 +161,8 @@ def _spots(node: cst.CSTNode, scope: tuple[str, ...] = ()) -> Iterator[tuple[str
 def _replacements(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
     for kind, operator in mutation_operators:
         if isinstance(node, kind):
-            changed = list(operator(node))
-            yield from changed[:1] if operator is operator_string else changed
+            others = list(operator(node))
+            yield from others[:1] if operator is operator_string else others
     if isinstance(node, (cst.If, cst.IfExp, cst.CompIf)):
         test = node.test.with_changes(lpar=[cst.LeftParen()], rpar=[cst.RightParen()])
         yield node.with_changes(test=cst.UnaryOperation(cst.Not(), test))
@@ -206,13 +206,11 @@ class _Tests:
             compile(mutant.source, str(path), "exec")
         except SyntaxError:
             return 1
-        folder = mutant.path.relative_to(ROOT / "src" / "chronos_ec2").parent
-        own = self._copy / "tests" / folder / f"test_{path.stem}.py"
-        if not own.exists():
-            own = self._copy / DECISIONS
+        own = "tests" / mutant.path.relative_to(ROOT / "src/chronos_ec2").with_name(f"test_{path.name}")
+        first = str(own) if (self._copy / own).exists() else DECISIONS
         with changed(path, mutant.source):
             if (pid := os.fork()) == 0:
-                os._exit(self._pytest(str(own)) or self._pytest(*TESTS))
+                os._exit(self._pytest(first) or self._pytest(*TESTS))
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         if code < 0 and -code not in {signal.SIGALRM, signal.SIGPROF}:
             raise RuntimeError(f"the tests were ended by signal {-code}: {mutant.change}")

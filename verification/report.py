@@ -30,11 +30,9 @@ class _Section:
         return f"{text}\n{_table(self.head, self.rows(found))}" if self.head else text
 
 
-def as_markdown(found: dict[str, Any]) -> str:
+def as_markdown(found: Evidence) -> str:
     """The whole document, without the parts that were not run."""
-    failures, score = found.get("fuzz", {}).get("failures", ()), found.get("mutation", {}).get("score", 0)
-    shown = found | {"fuzz_failures": len(failures), "mutation_percent": 100 * score}
-    sections = (section.written(shown) for key, section in _SECTIONS.items() if key in found)
+    sections = (section.written(_derived(found)) for key, section in _SECTIONS.items() if key in found)
     return _HEAD + "\n".join([*_commits(found.get("made_from", {})), *sections])
 
 
@@ -49,45 +47,51 @@ def _commits(made_from: dict[str, str]) -> list[str]:
     ]
 
 
-def with_summary(readme: str, found: dict[str, Any]) -> str:
+def with_summary(readme: str, found: Evidence) -> str:
     """The README with a new evidence table. Raises ValueError if its marks are missing."""
     start, end = (readme.index(mark) for mark in _MARKS)
-    rows = [row for key, summary in _SUMMARY if key in found for row in summary(found[key], found)]
+    rows: Rows = [(name, _figure(_derived(found), part, what)) for part, name, what in _SUMMARY if part in found]
     return readme[:start] + _MARKS[0] + "\n" + _table(("Evidence", ""), rows) + readme[end:]
 
 
-_SUMMARY: tuple[tuple[str, Callable[[Any, Evidence], Rows]], ...] = (
-    ("histories", lambda count, found: [
-        ("simulated histories", f"{count:,}"),
-        ("healthy runs or foreign instances terminated", found["wrong_terminations"] + found["alien_terminations"]),
-        ("instances alive past their bound, locks never released", found["leaks_past_bound"] + found["stuck_locks"]),
-        ("attempts with two instances, wrong costs or budgets",
-         found["two_instances_of_an_attempt"] + found["wrong_money"] + found["wrong_budgets"]),
-        ("lanes that a kill did not free in time", found["lanes_kept_by_a_kill"]),
-        ("missed notifications, double messages of one marker",
-         found["lost_messages"] + found["double_messages_of_a_marker"]),
-    ]),
-    ("hostile", lambda row, _: [
-        ("histories with a hostile instance", f"{row['histories']:,}"),
-        ("instances beyond the order, instances past deadline or cap",
-         row["instances_bought"] + row["past_deadline"] + row["over_cap"]),
-        ("others harmed, messages silenced", row["others_harmed"] + row["silenced"]),
-    ]),
-    ("lifecycle", lambda row, _: [
-        ("schedules: runs of unchanged data, double runs, spent months exceeded",
-         row["runs_of_unchanged_data"] + row["double_runs"] + row["over_month_cap"]),
-        ("worse models promoted, better ones not", row["worse_promoted"] + row["lost_promotions"]),
-    ]),
-    ("crash_points", lambda row, _: [("crash points that converge", _share(row, "converged", "enumerated"))]),
-    ("model", lambda row, _: [("protocol model states, violations", f"{row['states']:,}, {row['violations']}")]),
-    ("fuzz", lambda row, _: [("fuzzed inputs, failures", f"{row['inputs']:,}, {len(row['failures'])}")]),
-    ("defect_mutants", lambda row, _: [("seeded defects caught by the tests", _share(row, "caught", "total"))]),
-    ("mutation", lambda row, _: [("mutants of domain/ killed", _share(row, "killed", "total"))]),
+def _derived(found: Evidence) -> Evidence:
+    """The evidence, with what the texts need beyond it."""
+    failures, score = found.get("fuzz", {}).get("failures", ()), found.get("mutation", {}).get("score", 0)
+    return {**found, "fuzz_failures": len(failures), "mutation_percent": 100 * score}
+
+
+def _figure(found: Evidence, part: str, what: str) -> object:
+    """A text with fields of the evidence, or the sum of some counts of a part; those of histories are in no part."""
+    if "{" in what:
+        return what.format_map(found)
+    counts = found if part == "histories" else found[part]
+    return sum(counts[name] for name in what.split(" + "))
+
+
+_SUMMARY = (
+    ("histories", "simulated histories", "{histories:,}"),
+    ("histories", "healthy runs or foreign instances terminated", "wrong_terminations + alien_terminations"),
+    ("histories", "instances alive past their bound, locks never released", "leaks_past_bound + stuck_locks"),
+    ("histories", "attempts with two instances, wrong costs or budgets",
+     "two_instances_of_an_attempt + wrong_money + wrong_budgets"),
+    ("histories", "lanes that a kill did not free in time", "lanes_kept_by_a_kill"),
+    ("histories", "missed notifications, double messages of one marker",
+     "lost_messages + double_messages_of_a_marker"),
+    ("hostile", "histories with a hostile instance", "{hostile[histories]:,}"),
+    ("hostile", "instances beyond the order, instances past deadline or cap",
+     "instances_bought + past_deadline + over_cap"),
+    ("hostile", "others harmed, messages silenced", "others_harmed + silenced"),
+    ("lifecycle", "schedules: runs of unchanged data, double runs, spent months exceeded",
+     "runs_of_unchanged_data + double_runs + over_month_cap"),
+    ("lifecycle", "worse models promoted, better ones not", "worse_promoted + lost_promotions"),
+    ("crash_points", "crash points that converge", "{crash_points[converged]:,} of {crash_points[enumerated]:,}"),
+    ("model", "protocol model states, violations", "{model[states]:,}, {model[violations]}"),
+    ("fuzz", "fuzzed inputs, failures", "{fuzz[inputs]:,}, {fuzz_failures}"),
+    ("defect_mutants", "seeded defects caught by the tests",
+     "{defect_mutants[caught]:,} of {defect_mutants[total]:,}"),
+    ("mutation", "mutants of domain/ killed", "{mutation[killed]:,} of {mutation[total]:,}"),
 )  # fmt: skip
-
-
-def _share(part: dict[str, Any], some: str, whole: str) -> str:
-    return f"{part[some]:,} of {part[whole]:,}"
+"""Of each row, the part that it needs, its name, and what it shows."""
 
 
 def _table(head: tuple[str, ...], rows: Rows) -> str:
@@ -96,17 +100,12 @@ def _table(head: tuple[str, ...], rows: Rows) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _sums(part: str, *rows: tuple[str, ...]) -> Callable[[Evidence], Rows]:
-    """Rows of a name, and the sum of the counts of a part that have these keys; histories are not in a part."""
-
-    def summed(found: Evidence) -> Rows:
-        counts = found if part == "histories" else found[part]
-        return [(name, sum(counts[key] for key in keys)) for name, *keys in rows]
-
-    return summed
+def _outcomes(part: str, *rows: tuple[str, str]) -> Callable[[Evidence], Rows]:
+    """Rows of a name and a figure of a part."""
+    return lambda found: [(name, _figure(found, part, what)) for name, what in rows]
 
 
-def _fields(part: str, *columns: str) -> Callable[[Evidence], Rows]:
+def _columns(part: str, *columns: str) -> Callable[[Evidence], Rows]:
     """A row for each name of a part, with these columns; what is promised may be nothing."""
     return lambda found: [
         (name, *("none" if row[column] is None else row[column] for column in columns))
@@ -123,7 +122,7 @@ _SECTIONS = {
         "duplicated, forged, or up to a day late. EC2 has no capacity for minutes or hours, by type, subnet or market, "
         "while launchers overlap, die and are killed. {histories_per_second} histories per second and core.",
         ("Outcome", "count"),
-        _sums(
+        _outcomes(
             "histories",
             ("healthy runs terminated", "wrong_terminations"),
             ("foreign instances terminated", "alien_terminations"),
@@ -147,7 +146,7 @@ _SECTIONS = {
         "its instance or its end, by a kill or at its limit. A run was charged ${cost_while_waiting_usd:.2f} at most "
         "for the time without an instance.",
         ("The run", "waits", "hours", "longest, hours"),
-        _fields("droughts", "n", "hours", "longest"),
+        _columns("droughts", "n", "hours", "longest"),
     ),
     "time_to_terminate": _Section(
         "## Seconds from failure to termination\n\n"
@@ -156,7 +155,7 @@ _SECTIONS = {
         "has its verdict, the seconds of a dead or hung instance count from that write: whoever may write the lock can "
         "delay that end, until the deadline at the latest.",
         ("Failure", "n", "p50", "p99", "max", "bound"),
-        _fields("time_to_terminate", "n", "p50", "p99", "max", "promised"),
+        _columns("time_to_terminate", "n", "p50", "p99", "max", "promised"),
     ),
     "layers": _Section(
         "## With kill layers disabled\n\nWith the sweep, every bound holds whatever else is disabled. Without it "
@@ -167,7 +166,7 @@ _SECTIONS = {
         "and is not in the table: it alerts after {alarm_seconds} seconds without a sweep, as the template says.",
         ("Without", "histories", "healthy runs terminated", "slowest termination, seconds", "bound",
          "instances past their bound"),
-        _fields("layers", "histories", "wrong_terminations", "max", "promised", "leaks_past_bound"),
+        _columns("layers", "histories", "wrong_terminations", "max", "promised", "leaks_past_bound"),
     ),
     "hostile": _Section(
         "## {hostile[histories]:,} histories with a hostile instance\n\n"
@@ -177,7 +176,7 @@ _SECTIONS = {
         "{hostile[runs_of_others_attacked]:,} of them it writes about that run too, which may then end; its deadline, "
         "its cap and its messages hold all the same.",
         ("Outcome", "count"),
-        _sums(
+        _outcomes(
             "hostile",
             ("instances beyond the order", "instances_bought"),
             ("instances past their deadline", "past_deadline"),
@@ -196,14 +195,14 @@ _SECTIONS = {
         "somebody takes the champion back. {lifecycle[triggers]:,} triggers and ends started {lifecycle[runs]:,} runs; "
         "{lifecycle[promotions]:,} of their models were promoted.",
         ("Outcome", "count"),
-        _sums(
+        _outcomes(
             "lifecycle",
             ("runs that train again on data that have not changed", "runs_of_unchanged_data"),
             ("runs on files of two uploads", "runs_of_torn_data"),
             ("triggers that started two runs", "double_runs"),
             ("runs beyond what a month may cost", "over_month_cap"),
             ("trainings that no forecast followed", "lost_forecasts"),
-            ("worse models promoted, better ones not", "worse_promoted", "lost_promotions"),
+            ("worse models promoted, better ones not", "worse_promoted + lost_promotions"),
             ("instances and locks that stay", "left"),
         ),
     ),

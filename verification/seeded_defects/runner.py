@@ -24,7 +24,7 @@ import shlex
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
@@ -67,11 +67,11 @@ class Defect:
             text = text.replace(old, new)
         return path, text
 
-    def problems(self, tree: Path) -> list[str]:
-        """Why the patch does not fit a tree, or which of its tests is missing."""
-        found = [f"no {test}" for test in self.tests if test.endswith(".py") and not (tree / test).exists()]
+    def problems(self) -> list[str]:
+        """Why the patch does not fit the checkout, or which of its tests is missing."""
+        found = [f"no {test}" for test in self.tests if test.endswith(".py") and not (ROOT / test).exists()]
         try:
-            self.changes(tree)
+            self.changes(ROOT)
         except RuntimeError as error:
             found.append(str(error))
         return [f"{self.path.name}: {problem}" for problem in found]
@@ -109,13 +109,13 @@ def defects() -> list[Defect]:
     return [load(path) for path in sorted(PATCHES.glob("*.patch"))]
 
 
-def check(some: Sequence[Defect], tree: Path = ROOT) -> list[str]:
-    """The problems of all patches with a tree."""
-    return [problem for defect in some for problem in defect.problems(tree)]
+def check(some: Sequence[Defect]) -> list[str]:
+    """The problems of all patches."""
+    return [problem for defect in some for problem in defect.problems()]
 
 
-def run_defects(some: Sequence[Defect], report: Callable[[Result], None] = lambda _: None) -> list[Result]:
-    """Seed each defect in a copy of the checkout and run its tests; `report` gets each result in order.
+def run_defects(some: Sequence[Defect]) -> Iterator[Result]:
+    """Seed each defect in a copy of the checkout and run its tests.
 
     Raises:
         RuntimeError: a patch does not apply, or the tests fail without a defect, so that a failure would prove nothing.
@@ -139,11 +139,8 @@ def run_defects(some: Sequence[Defect], report: Callable[[Result], None] = lambd
         for tests, (code, output) in zip(selections, pool.map(run, selections), strict=True):
             if code != 0:
                 raise RuntimeError(f"{' '.join(tests)} fails without a defect:\n{output}")
-        results = []
         for defect, outcome in zip(some, pool.map(lambda one: run(one.tests, one), some), strict=True):
-            results.append(_result(defect, *outcome))
-            report(results[-1])
-    return results
+            yield _result(defect, *outcome)
 
 
 def _result(defect: Defect, code: int, output: str) -> Result:
@@ -201,16 +198,15 @@ def main() -> int:
     options = parser.parse_args()
     some = [one for one in defects() if not options.numbers or one.path.name[:3] in options.numbers]
     if options.check:
-        print("\n".join(check(some)) or f"{len(some)} patches apply")
-        return 1 if check(some) else 0
-    results = run_defects(some, report=_print)
-    caught = sum(result.caught for result in results)
-    print(f"{caught} of {len(results)} caught")
-    return 0 if caught == len(results) else 1
-
-
-def _print(result: Result) -> None:
-    print(f"{'caught' if result.caught else 'MISSED'}  {result.defect.path.stem}: {result.by}", flush=True)
+        found = check(some)
+        print("\n".join(found) or f"{len(some)} patches apply")
+        return 1 if found else 0
+    caught = 0
+    for result in run_defects(some):
+        print(f"{'caught' if result.caught else 'MISSED'}  {result.defect.path.stem}: {result.by}", flush=True)
+        caught += result.caught
+    print(f"{caught} of {len(some)} caught")
+    return 0 if caught == len(some) else 1
 
 
 if __name__ == "__main__":
