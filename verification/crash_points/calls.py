@@ -8,6 +8,7 @@ from chronos_ec2.domain.errors import Fenced
 from chronos_ec2.domain.facts import Found, LockHeld
 from chronos_ec2.domain.messages import Kind
 from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.run import Run
 from chronos_ec2.services.run_queries import find_run, list_runs
 from chronos_ec2.services.watchdog.orphan_uploads import abort_orphan_uploads
 from chronos_ec2.testing import Agent, AgentBehaviour, Crash, Environment
@@ -73,34 +74,18 @@ def _act(act: Callable[[Agent], object]) -> Step:
     return call
 
 
-def _claim(env: Environment) -> None:
-    env.agent.claim()
-
-
 def _begin_uploads(env: Environment) -> None:
     """Unfinished uploads of two old runs and of this one."""
     for run_id in ("20200101T000000Z-000000", "20200101T000000Z-000001", env.lock().run.run_id):
         begin_upload(env, run_id)
 
 
-def _relaunch(env: Environment) -> None:
-    env.relaunch(next(iter(env.agents.values())).session.run)
+def _first_run(env: Environment) -> Run:
+    return next(iter(env.agents.values())).session.run
 
 
-def _find_run(env: Environment) -> object:
-    return find_run(env.store, env.name, next(iter(env.agents.values())).session.run.run_id)
-
-
-def _of_kills(name: str, *, at_once: bool) -> tuple[Case, ...]:
-    call = kill(at_once=at_once)
-    return (
-        Case(f"{name}: in training", (training,), call, _of_a_kill),
-        Case(f"{name}: booting", (Environment.launch,), call, _of_a_kill),
-        Case(f"{name}: after the verdict", (training, SUCCEEDED), call, (Kind.COMPLETED,)),
-    )
-
-
-_LAUNCHED, _CLAIMED = (Environment.launch,), (Environment.launch, _claim)
+_KILL, _KILL_NOW = kill(), kill(at_once=True)
+_LAUNCHED, _CLAIMED = (Environment.launch,), (Environment.launch, lambda env: env.agent.claim())
 CALLS = (
     Case("launch", (), Environment.launch, _of_a_launch),
     Case("launch: capacity in the last subnet", (no_capacity("subnet-a"),), Environment.launch, _of_a_launch),
@@ -109,9 +94,13 @@ CALLS = (
     Case("launch: has to wait", DROUGHT, Environment.try_launch, _of_a_patient_launch),
     Case("launch: lane is busy", (training,), Environment.launch, (Kind.COMPLETED,)),
     Case("launch: in another lane", (training,), lambda env: env.launch(NEIGHBOUR), _of_two_lanes),
-    Case("relaunch", SECOND_ATTEMPT, _relaunch, (Kind.RESUMED, Kind.COMPLETED)),
-    *_of_kills("kill", at_once=False),
-    *_of_kills("kill --now", at_once=True),
+    Case("relaunch", SECOND_ATTEMPT, lambda env: env.relaunch(_first_run(env)), (Kind.RESUMED, Kind.COMPLETED)),
+    Case("kill: in training", (training,), _KILL, _of_a_kill),
+    Case("kill: booting", _LAUNCHED, _KILL, _of_a_kill),
+    Case("kill: after the verdict", (training, SUCCEEDED), _KILL, (Kind.COMPLETED,)),
+    Case("kill --now: in training", (training,), _KILL_NOW, _of_a_kill),
+    Case("kill --now: booting", _LAUNCHED, _KILL_NOW, _of_a_kill),
+    Case("kill --now: after the verdict", (training, SUCCEEDED), _KILL_NOW, (Kind.COMPLETED,)),
     Case(
         "cleanup: uploads", (training, _begin_uploads),
         lambda env: abort_orphan_uploads(env.name, env.store, env.fleet), (Kind.COMPLETED,), repeated=True,
@@ -127,5 +116,8 @@ CALLS = (
 READS = (
     Case("read: verify", (training,), Environment.findings, (Kind.COMPLETED,)),
     Case("read: runs", (training,), lambda env: list_runs(env.store, env.name), (Kind.COMPLETED,)),
-    Case("read: look", (training,), _find_run, (Kind.COMPLETED,)),
-)
+    Case(
+        "read: look", (training,), lambda env: find_run(env.store, env.name, _first_run(env).run_id),
+        (Kind.COMPLETED,),
+    ),
+)  # fmt: skip

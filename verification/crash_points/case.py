@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.messages import Kind
-from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Verdict
-from chronos_ec2.testing import AgentBehaviour, Environment
+from chronos_ec2.testing import Environment
 
 Step = Callable[[Environment], object]
 Kinds = tuple[Kind, ...]
@@ -48,21 +47,6 @@ def conclude(env: Environment) -> None:
 def reconcile(env: Environment) -> object:
     """The watchdog looks at the lane."""
     return env.watchdog.lane(env.lane)
-
-
-def behave(behaviour: AgentBehaviour) -> Step:
-    """The agent behaves differently from now on."""
-    return lambda env: setattr(env.agent, "behaviour", behaviour)
-
-
-def pass_time(span: timedelta) -> Step:
-    """Time passes."""
-    return lambda env: env.pass_time(span)
-
-
-def pass_time_until(moment: Callable[[Run], datetime]) -> Step:
-    """Time passes until a moment in the life of the run."""
-    return lambda env: env.pass_time(moment(env.lock().run) - env.clock.now())
 
 
 def kill(*, at_once: bool = False) -> Step:
@@ -106,6 +90,5 @@ def delivered(call: Step) -> Step:
 
 SUCCEEDED = finish(Outcome.SUCCEEDED, Cause.COMPLETED)
 TERMINATED = move(InstanceState.TERMINATED)
-SILENT = (training, behave(AgentBehaviour.SILENT))
 MAY_WAIT = order(wait_for_capacity=timedelta(minutes=30))
 DROUGHT = (no_capacity("g4dn.2xlarge"), MAY_WAIT)

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 LIVENESS = "LIVENESS"
@@ -126,9 +126,9 @@ class ModelResult:
     mutants: int
     mutants_caught: int
     seconds: float
-    failed_property: dict[str, str | None] = field(default_factory=dict)
+    failed_property: dict[str, str | None]
     """By mutant: the violated property, None if it survived."""
-    by_model: dict[str, dict[str, int]] = field(default_factory=dict)
+    by_model: dict[str, dict[str, int]]
     """By model: its states, violations, mutants, and how many of them are caught."""
 
 
