@@ -34,14 +34,6 @@ from verification.simulation.scenario import Layer
 BUILD, DOCUMENT, README = ROOT / "build/evidence.json", ROOT / "docs/evidence.md", ROOT / "README.md"
 
 
-_SHARES = (
-    ("crash_points", "enumerated", "converged"),
-    ("defect_mutants", "total", "caught"),
-    ("model", "mutants", "mutants_caught"),
-)
-"""Of a part, what there is, and how much of it is as it must be."""
-
-
 def main() -> int:
     """Run the given parts, all by default. Returns 1 if a guarantee does not hold."""
     parser = argparse.ArgumentParser(prog="python -m verification", description=__doc__)
@@ -75,10 +67,15 @@ def violations(found: dict[str, Any]) -> int:
         (found.get("shards", {}), ("items_in_no_or_two_shards",)),
         (found.get("model", {}), ("violations",)),
     ]
+    shares = (
+        ("crash_points", "enumerated", "converged"),
+        ("defect_mutants", "total", "caught"),
+        ("model", "mutants", "mutants_caught"),
+    )
     listed = mutation.equivalents()
     return int(
         sum(part.get(name, 0) for part, names in counted for name in names)
-        + sum(found[part][every] - found[part][good] for part, every, good in _SHARES if part in found)
+        + sum(found[part][every] - found[part][good] for part, every, good in shares if part in found)
         + len(found.get("fuzz", {}).get("failures", ()))
         + sum(_violations_without(*row) for row in found.get("layers", {}).items())
         + sum(change not in listed for change in found.get("mutation", {}).get("survivors", ()))
@@ -114,10 +111,7 @@ _PARTS: dict[str, Callable[[int], dict[str, Any]]] = {
     "hostile": lambda count: {"hostile": run_histories("hostile", max(count // 10, 2000))},
     # Of schedules one for 500: it lasts for hours, and ten runs.
     "lifecycle": lambda count: {"lifecycle": run_histories("schedules", max(count // 500, 200))},
-    "groups": lambda count: {
-        "members": run_histories("groups", max(count // 20, 200)),
-        "shards": shard_figures(),
-    },
+    "groups": lambda count: {"members": run_histories("groups", max(count // 20, 200)), "shards": shard_figures()},
     # One history per layer setting for 50 with all layers, one fuzzed input per target for 100 histories.
     "layers": lambda count: {"layers": layers(max(count // 50, 200)), "alarm_seconds": silent_sweep_seconds()},
     "fuzz": lambda count: {"fuzz": asdict(fuzz(min(max(count // 100, 200), 20_000)))},

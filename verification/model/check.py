@@ -189,11 +189,9 @@ def check(model: Model, defines: tuple[str, ...] = ()) -> Check:
 
 
 def variant_name(model: Model, defines: tuple[str, ...]) -> str:
-    """The name of a variant in tables: its mutant, or what is checked."""
-    for mutant in set(defines) - {LIVENESS}:
-        return mutant
-    what = LIVENESS if defines else "SAFETY"
-    return what if model is PROTOCOL else f"{model.name.upper()} {what}"
+    """The name of a variant in tables: its last define, or what is checked."""
+    name = defines[-1] if defines else "SAFETY"
+    return name if model is PROTOCOL or name not in ("SAFETY", LIVENESS) else f"{model.name.upper()} {name}"
 
 
 def _run(command: list[str], folder: str) -> str:
