@@ -59,25 +59,27 @@ def main() -> int:
 
 def violations(found: dict[str, Any]) -> int:
     """The number of violated guarantees, failed checks, missed defects and unlisted surviving mutants."""
-    simulated = sum(found.get(name, 0) for name in (*VIOLATIONS, "doubled_without_cause"))
-    crash = found.get("crash_points", {"enumerated": 0, "converged": 0})
-    seeded = found.get("defect_mutants", {"total": 0, "caught": 0})
-    model = found.get("model", {"violations": 0, "mutants": 0, "mutants_caught": 0})
-    hostile, lifecycle = found.get("hostile", {}), found.get("lifecycle", {})
+    counted = [
+        (found, (*VIOLATIONS, "doubled_without_cause")),
+        (found.get("hostile", {}), HostileFindings.violations()),
+        (found.get("lifecycle", {}), LifecycleFindings.violations()),
+        (found.get("members", {}), GroupFindings.violations()),
+        (found.get("shards", {}), ("items_in_no_or_two_shards",)),
+        (found.get("model", {}), ("violations",)),
+    ]
+    shares = (
+        ("crash_points", "enumerated", "converged"),
+        ("defect_mutants", "total", "caught"),
+        ("model", "mutants", "mutants_caught"),
+    )
     listed = mutation.equivalents()
     return int(
-        simulated
-        + crash["enumerated"] - crash["converged"]
-        + sum(hostile.get(name, 0) for name in HostileFindings.violations())
-        + sum(lifecycle.get(name, 0) for name in LifecycleFindings.violations())
-        + sum(found.get("members", {}).get(name, 0) for name in GroupFindings.violations())
-        + found.get("shards", {}).get("items_in_no_or_two_shards", 0)
-        + seeded["total"] - seeded["caught"]
-        + model["violations"] + model["mutants"] - model["mutants_caught"]
-        + len(found.get("fuzz", {"failures": []})["failures"])
+        sum(part.get(name, 0) for part, names in counted for name in names)
+        + sum(found[part][every] - found[part][good] for part, every, good in shares if part in found)
+        + len(found.get("fuzz", {}).get("failures", ()))
         + sum(_violations_without(*row) for row in found.get("layers", {}).items())
-        + sum(change not in listed for change in found.get("mutation", {"survivors": []})["survivors"])
-    )  # fmt: skip
+        + sum(change not in listed for change in found.get("mutation", {}).get("survivors", ()))
+    )
 
 
 def _violations_without(disabled: str, row: dict[str, Any]) -> int:
@@ -109,10 +111,7 @@ _PARTS: dict[str, Callable[[int], dict[str, Any]]] = {
     "hostile": lambda count: {"hostile": run_histories("hostile", max(count // 10, 2000))},
     # Of schedules one for 500: it lasts for hours, and ten runs.
     "lifecycle": lambda count: {"lifecycle": run_histories("schedules", max(count // 500, 200))},
-    "groups": lambda count: {
-        "members": run_histories("groups", max(count // 20, 200)),
-        "shards": shard_figures(),
-    },
+    "groups": lambda count: {"members": run_histories("groups", max(count // 20, 200)), "shards": shard_figures()},
     # One history per layer setting for 50 with all layers, one fuzzed input per target for 100 histories.
     "layers": lambda count: {"layers": layers(max(count // 50, 200)), "alarm_seconds": silent_sweep_seconds()},
     "fuzz": lambda count: {"fuzz": asdict(fuzz(min(max(count // 100, 200), 20_000)))},

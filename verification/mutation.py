@@ -13,12 +13,10 @@ Every survivor must be listed with a reason in mutation-equivalents.toml.
 
 from __future__ import annotations
 
-import compileall
 import gc
 import importlib
 import json
 import os
-import py_compile
 import signal
 import sys
 import tempfile
@@ -35,7 +33,7 @@ import libcst.matchers as m
 import pytest
 from mutmut.mutation.mutators import mutation_operators, operator_string
 
-from verification.checkout import ROOT, copy_checkout
+from verification.checkout import ROOT, changed, copy_checkout
 
 SOURCES = (
     *sorted((ROOT / "src/chronos_ec2/domain").rglob("*.py")),
@@ -70,15 +68,20 @@ class MutationResult:
     survivors: list[str]
     seconds: float
 
+    @property
+    def score(self) -> float:
+        """The share of mutants that were killed."""
+        return self.killed / self.total if self.total else 0.0
+
 
 def main() -> int:
     """Run all mutants, or those of the given files. Returns 1 on a low score or an unlisted survivor."""
     files = [Path(name).resolve() for name in sys.argv[1:]]
     result = run(files or SOURCES)
-    print(f"{result.killed} of {result.total} mutants killed, {_score(result):.1%}, in {result.seconds:.0f} s")
+    print(f"{result.killed} of {result.total} mutants killed, {result.score:.1%}, in {result.seconds:.0f} s")
     if not files:
         REPORT.parent.mkdir(exist_ok=True)
-        REPORT.write_text(json.dumps(asdict(result) | {"score": round(_score(result), 4)}, indent=1) + "\n")
+        REPORT.write_text(json.dumps(asdict(result) | {"score": round(result.score, 4)}, indent=1) + "\n")
     found = problems(result, equivalents(), complete=not files)
     print("\n".join(found))
     return 1 if found else 0
@@ -92,7 +95,7 @@ def run(files: Sequence[Path]) -> MutationResult:
     """
     started, codes, survivors = time.monotonic(), [], []
     with tempfile.TemporaryDirectory(prefix="mutation-") as directory:
-        tests = _Tests(copy_checkout(Path(directory)))
+        tests = _Tests(copy_checkout(Path(directory), "src", "tests", "agent"))
         for path in files:
             for mutant in mutants_of(path):
                 codes.append(tests.run(mutant))
@@ -117,12 +120,8 @@ def problems(result: MutationResult, listed: Iterable[str], *, complete: bool = 
     found = [f"survived, not listed: {change}" for change in result.survivors if change not in listed]
     if complete:
         found += [f"listed, but killed: {change}" for change in listed if change not in result.survivors]
-        found += [f"score {_score(result):.1%} is below {TARGET:.0%}"] if _score(result) < TARGET else []
+        found += [f"score {result.score:.1%} is below {TARGET:.0%}"] if result.score < TARGET else []
     return found
-
-
-def _score(result: MutationResult) -> float:
-    return result.killed / result.total if result.total else 0.0
 
 
 # --- making mutants
@@ -132,35 +131,12 @@ def mutants_of(path: Path) -> Iterator[Mutant]:
     """Every distinct mutant of a source file that compiles to something else than the original."""
     source = path.read_text()
     module = cst.MetadataWrapper(cst.parse_module(source)).module
-    spots = _Spots()
-    module.visit(spots)
     seen = {source}
-    for scope, old, new in spots.found:
-        changed = module.deep_replace(old, new)
-        if isinstance(changed, cst.Module) and changed.code not in seen:
-            seen.add(changed.code)
-            yield Mutant(path, f"{path.name} {scope}: {_difference(source, changed.code)}", changed.code)
-
-
-class _Spots(cst.CSTVisitor):
-    """Collects (enclosing function or class, node, replacement)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[tuple[str, cst.CSTNode, cst.CSTNode]] = []
-        self._scope: list[str] = []
-
-    def on_visit(self, node: cst.CSTNode) -> bool:
-        if isinstance(node, (cst.Annotation, cst.Decorator)) or m.matches(node, _UNTOUCHED):
-            return False
-        if isinstance(node, (cst.FunctionDef, cst.ClassDef)):
-            self._scope.append(node.name.value)
-        self.found += [(".".join(self._scope) or "module", node, new) for new in _replacements(node)]
-        return True
-
-    def on_leave(self, original_node: cst.CSTNode) -> None:
-        if isinstance(original_node, (cst.FunctionDef, cst.ClassDef)):
-            self._scope.pop()
+    for scope, old, new in _spots(module):
+        mutated = module.deep_replace(old, new)
+        if isinstance(mutated, cst.Module) and mutated.code not in seen:
+            seen.add(mutated.code)
+            yield Mutant(path, f"{path.name} {scope}: {_difference(source, mutated.code)}", mutated.code)
 
 
 _TYPE = m.Name() | m.BinaryOperation() | m.Subscript()
@@ -170,11 +146,23 @@ _EXPORTS = m.Assign(targets=[m.AssignTarget(m.Name("__all__"))])
 _UNTOUCHED = m.Call(func=m.Name("isinstance") | m.Name("len")) | m.SimpleStatementLine(body=[_FOR_TYPES | _EXPORTS])
 
 
+def _spots(node: cst.CSTNode, scope: tuple[str, ...] = ()) -> Iterator[tuple[str, cst.CSTNode, cst.CSTNode]]:
+    """(enclosing function or class, node, replacement) of each change within a node."""
+    if isinstance(node, (cst.Annotation, cst.Decorator)) or m.matches(node, _UNTOUCHED):
+        return
+    if isinstance(node, (cst.FunctionDef, cst.ClassDef)):
+        scope = (*scope, node.name.value)
+    for new in _replacements(node):
+        yield ".".join(scope) or "module", node, new
+    for child in node.children:
+        yield from _spots(child, scope)
+
+
 def _replacements(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
     for kind, operator in mutation_operators:
         if isinstance(node, kind):
-            changed = list(operator(node))
-            yield from changed[:1] if operator is operator_string else changed
+            others = list(operator(node))
+            yield from others[:1] if operator is operator_string else others
     if isinstance(node, (cst.If, cst.IfExp, cst.CompIf)):
         test = node.test.with_changes(lpar=[cst.LeftParen()], rpar=[cst.RightParen()])
         yield node.with_changes(test=cst.UnaryOperation(cst.Not(), test))
@@ -202,12 +190,7 @@ class _Tests:
         if "chronos_ec2" in sys.modules:
             raise RuntimeError("mutation needs a process that has not imported chronos_ec2")
         self._copy = copy
-        # Byte code is checked against the source's hash, so that a mutated module is compiled anew in its fork.
         sys.dont_write_bytecode = True
-        for folder in ("src", "tests", "agent"):
-            compileall.compile_dir(
-                copy / folder, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH
-            )
         sys.path[:0] = [str(copy / "src"), str(copy)]
         hypothesis.settings.register_profile(
             "mutation", max_examples=25, derandomize=True, database=None, deadline=None
@@ -219,22 +202,16 @@ class _Tests:
     def run(self, mutant: Mutant) -> int:
         """0 if the mutant survives, a negative number if it exceeds a time limit."""
         path = self._copy / mutant.path.relative_to(ROOT)
-        original = path.read_text()
         try:
             compile(mutant.source, str(path), "exec")
         except SyntaxError:
             return 1
-        folder = mutant.path.relative_to(ROOT / "src" / "chronos_ec2").parent
-        own = self._copy / "tests" / folder / f"test_{path.stem}.py"
-        if not own.exists():
-            own = self._copy / DECISIONS
-        path.write_text(mutant.source)
-        try:
+        own = "tests" / mutant.path.relative_to(ROOT / "src/chronos_ec2").with_name(f"test_{path.name}")
+        first = str(own) if (self._copy / own).exists() else DECISIONS
+        with changed(path, mutant.source):
             if (pid := os.fork()) == 0:
-                os._exit(self._pytest(str(own)) or self._pytest(*TESTS))
+                os._exit(self._pytest(first) or self._pytest(*TESTS))
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        finally:
-            path.write_text(original)
         if code < 0 and -code not in {signal.SIGALRM, signal.SIGPROF}:
             raise RuntimeError(f"the tests were ended by signal {-code}: {mutant.change}")
         return code

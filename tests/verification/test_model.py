@@ -5,31 +5,23 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
 from verification.model import check as checking
 from verification.model.check import (
     BASE,
-    FREES,
-    GROUP_MUTANTS,
     GROUPS,
-    LAUNCHER_LIVENESS_MUTANTS,
-    LAUNCHER_MUTANTS,
     LAUNCHERS,
     LIVENESS,
-    LIVENESS_MUTANTS,
-    MODEL,
+    MODELS,
     MUTANTS,
+    PROTOCOL,
     REGISTRY,
-    REGISTRY_MUTANTS,
-    SAFETY_MUTANTS,
-    SCHEDULE_MUTANTS,
     SCHEDULES,
-    SETTLES,
     CannotCheck,
     Check,
+    Model,
     check,
     check_model,
     main,
@@ -42,7 +34,7 @@ with_spin = pytest.mark.skipif(
     reason="spin and a C compiler are not installed: apt-get install spin gcc libc6-dev",
 )
 ASSERTIONS = {
-    MODEL: {
+    PROTOCOL: {
         "ONE_AGENT",
         "WORK_AFTER_END",
         "RELEASED_ALIVE",
@@ -69,7 +61,7 @@ ASSERTIONS = {
 @pytest.mark.thorough
 @with_spin
 def test_the_protocol_is_safe_in_every_reachable_state() -> None:
-    found = check(MODEL)
+    found = check(PROTOCOL)
     assert found.failed is None, found.trail
     assert found.states > 1_000_000
 
@@ -77,7 +69,7 @@ def test_the_protocol_is_safe_in_every_reachable_state() -> None:
 @pytest.mark.thorough
 @with_spin
 def test_the_protocol_settles_under_fairness() -> None:
-    found = check(MODEL, (LIVENESS,))
+    found = check(PROTOCOL, (LIVENESS,))
     assert found.failed is None, found.trail
     assert found.states > 10_000
 
@@ -103,17 +95,17 @@ SAMPLE = (
 
 @with_spin
 @pytest.mark.parametrize(
-    "mutant", [one if one in SAMPLE else pytest.param(one, marks=pytest.mark.thorough) for one in SAFETY_MUTANTS]
+    "mutant", [one if one in SAMPLE else pytest.param(one, marks=pytest.mark.thorough) for one in PROTOCOL.mutants]
 )
 def test_a_mutant_violates_a_safety_property(mutant: str) -> None:
-    found = check(MODEL, (mutant,))
-    assert found.failed in ASSERTIONS[MODEL]
+    found = check(PROTOCOL, (mutant,))
+    assert found.failed in ASSERTIONS[PROTOCOL]
     assert "assertion violated" in found.trail
 
 
 @pytest.mark.thorough
 @with_spin
-@pytest.mark.parametrize("mutant", LAUNCHER_MUTANTS)
+@pytest.mark.parametrize("mutant", LAUNCHERS.mutants)
 def test_a_launcher_without_one_rule_starts_two_instances_or_loses_its_lane(mutant: str) -> None:
     expected = "NOTHING_STARTED" if mutant == "RELEASE_DURING_LAUNCH" else "ONE_INSTANCE"
     assert check(LAUNCHERS, (mutant,)).failed == expected
@@ -121,9 +113,9 @@ def test_a_launcher_without_one_rule_starts_two_instances_or_loses_its_lane(muta
 
 @pytest.mark.thorough
 @with_spin
-@pytest.mark.parametrize("mutant", LIVENESS_MUTANTS)
+@pytest.mark.parametrize("mutant", PROTOCOL.liveness_mutants)
 def test_a_mutant_violates_liveness(mutant: str) -> None:
-    assert check(MODEL, (LIVENESS, mutant)).failed == SETTLES
+    assert check(PROTOCOL, (LIVENESS, mutant)).failed == "settles"
 
 
 @with_spin
@@ -210,25 +202,16 @@ def test_a_mutant_of_the_groups_is_caught(mutant: str, violated: str) -> None:
 
 @pytest.mark.thorough
 @with_spin
-@pytest.mark.parametrize("mutant", LAUNCHER_LIVENESS_MUTANTS)
+@pytest.mark.parametrize("mutant", LAUNCHERS.liveness_mutants)
 def test_a_mutant_keeps_the_lane_of_a_killed_run(mutant: str) -> None:
-    assert check(LAUNCHERS, (LIVENESS, mutant)).failed == FREES
+    assert check(LAUNCHERS, (LIVENESS, mutant)).failed == "frees"
 
 
-@pytest.mark.parametrize(
-    ("model", "mutants"),
-    [
-        (MODEL, {*SAFETY_MUTANTS, *LIVENESS_MUTANTS}),
-        (LAUNCHERS, {*LAUNCHER_MUTANTS, *LAUNCHER_LIVENESS_MUTANTS}),
-        (REGISTRY, {*REGISTRY_MUTANTS}),
-        (SCHEDULES, {*SCHEDULE_MUTANTS}),
-        (GROUPS, {*GROUP_MUTANTS}),
-    ],
-)
-def test_every_define_is_checked_and_every_assertion_has_a_name(model: Path, mutants: set[str]) -> None:
-    text = model.read_text()
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+def test_every_define_is_checked_and_every_assertion_has_a_name(model: Model) -> None:
+    text = model.path.read_text()
     defines = set(re.findall(r"(?:ifn?def |defined\()([A-Z_]+)", text))
-    assert defines - {LIVENESS} == mutants
+    assert defines - {LIVENESS} == {*model.mutants, *model.liveness_mutants}
     assert re.findall(r"assert\(.*?/\* ([A-Z_]+) \*/", text)
     assert {name for line in text.splitlines() if "assert(" in line for name in re.findall(r"/\* (\w+) \*/", line)} == (
         ASSERTIONS[model]
@@ -241,7 +224,7 @@ def test_a_missing_tool_is_named_with_the_command_that_installs_it(
 ) -> None:
     monkeypatch.setattr("shutil.which", lambda name: None if name == missing else f"/usr/bin/{name}")
     with pytest.raises(CannotCheck, match=f"{missing} is not installed.*apt-get install spin"):
-        check(MODEL)
+        check(PROTOCOL)
 
 
 @pytest.mark.parametrize(
@@ -252,7 +235,7 @@ def test_an_incomplete_search_proves_nothing(output: str, monkeypatch: pytest.Mo
     monkeypatch.setattr("shutil.which", lambda name: name)
     monkeypatch.setattr("subprocess.run", lambda command, **_: subprocess.CompletedProcess(command, 0, stdout=output))
     with pytest.raises(CannotCheck):
-        check(MODEL)
+        check(PROTOCOL)
 
 
 def test_the_output_of_a_failed_tool_is_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,25 +244,25 @@ def test_the_output_of_a_failed_tool_is_quoted(monkeypatch: pytest.MonkeyPatch) 
         "subprocess.run", lambda command, **_: subprocess.CompletedProcess(command, 1, stdout="syntax error")
     )
     with pytest.raises(CannotCheck, match="syntax error"):
-        check(MODEL)
+        check(PROTOCOL)
 
 
 def test_violations_and_survivors_are_counted_and_fail_the_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def pretend(model: Path, defines: tuple[str, ...] = ()) -> Check:
+    def pretend(model: Model, defines: tuple[str, ...] = ()) -> Check:
         name = variant_name(model, defines)
-        caught = name in SAFETY_MUTANTS
+        caught = name in PROTOCOL.mutants
         return Check(name, 10, 1.0, "FOREIGN_TERMINATED" if caught else None)
 
     monkeypatch.setattr(checking, "check", pretend)
     result = check_model()
     assert (result.states, result.violations) == (70, 0)
-    assert (result.mutants, result.mutants_caught) == (len(MUTANTS), len(SAFETY_MUTANTS))
+    assert (result.mutants, result.mutants_caught) == (len(MUTANTS), len(PROTOCOL.mutants))
     assert result.failed_property["TERMINATE_ONCE"] is None
     assert result.seconds == len(BASE) + len(MUTANTS)
     assert main() == 1
-    assert f"{len(SAFETY_MUTANTS)} of {len(MUTANTS)} mutants caught" in capsys.readouterr().out
+    assert f"{len(PROTOCOL.mutants)} of {len(MUTANTS)} mutants caught" in capsys.readouterr().out
     assert summary([Check("SAFETY", 1, 0.0, "ONE_AGENT")], []).violations == 1
 
 

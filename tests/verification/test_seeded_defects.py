@@ -39,7 +39,7 @@ def a_defect(path: Path, hunk: str) -> Path:
 def test_a_patch_must_fit_exactly_one_place(tmp_path: Path, line: str, problem: str) -> None:
     defect = load(a_defect(tmp_path / "000.patch", f"@@ -5 +5 @@\n-{line}\n+x\n"))
     with pytest.raises(RuntimeError, match=problem):
-        run_defects([defect])
+        list(run_defects([defect]))
 
 
 def test_a_missing_test_file_is_a_problem() -> None:
@@ -54,5 +54,4 @@ def test_three_of_them_are_caught_and_a_harmless_change_is_not(tmp_path: Path) -
     quoted = [line.replace("HttpEndpoint: enabled", 'HttpEndpoint: "enabled"') for line in template]
     hunk = "".join(list(unified_diff(template, quoted, n=1))[2:])
     harmless = replace(chosen[0], path=a_defect(tmp_path / "harmless.patch", hunk))
-    results = run_defects([*chosen[:3], harmless])
-    assert [result.caught for result in results] == [True, True, True, False]
+    assert [result.caught for result in run_defects([*chosen[:3], harmless])] == [True, True, True, False]

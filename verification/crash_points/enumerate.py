@@ -11,18 +11,26 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import count, product
 
-from chronos_ec2.domain.errors import ChronosError
+from chronos_ec2.domain.errors import ChronosError, ServiceUnavailable
 from chronos_ec2.domain.instance import owner_tags
 from chronos_ec2.domain.messages import Kind, Message
 from chronos_ec2.ports import Resource
 from chronos_ec2.testing import AgentBehaviour, Crash, Environment, Faults
 from chronos_ec2.testing.faults import AWS_CALLS
-from verification.crash_points.cases import SUBNETS, Case, cases
+from verification.crash_points.calls import CALLS, READS, SUBNETS
+from verification.crash_points.case import Case, Kinds
+from verification.crash_points.groups import GROUPS
+from verification.crash_points.registry import REGISTRY
+from verification.crash_points.schedules import SCHEDULES
+from verification.crash_points.situations import SITUATIONS
 from verification.simulation.campaign import without_log
 
+CASES = (*SITUATIONS, *CALLS, *SCHEDULES, *GROUPS, *REGISTRY, *READS)
 _TICKS = 60
 """Far more than the slowest termination takes."""
 _QUIET_TICKS = 4
@@ -38,16 +46,16 @@ class FaultMode(StrEnum):
     LOST_ANSWER = "answer lost"
     REFUSED = "refused"
 
+    @property
+    def is_late(self) -> bool:
+        """Whether the call has had its effect."""
+        return self in (FaultMode.CRASH_AFTER, FaultMode.LOST_ANSWER)
+
     def strike(self, faults: Faults, at: int) -> None:
         """Let the call with this number go wrong, once."""
-        if self is FaultMode.CRASH_BEFORE:
-            faults.crash_before("*", skip=at)
-        elif self is FaultMode.CRASH_AFTER:
-            faults.crash_after("*", skip=at)
-        elif self is FaultMode.LOST_ANSWER:
-            faults.lose_answer("*", skip=at, times=1)
-        else:
-            faults.fail("*", skip=at, times=1)
+        error = Crash if self in (FaultMode.CRASH_BEFORE, FaultMode.CRASH_AFTER) else ServiceUnavailable
+        inject = faults.lose_answer if self.is_late else faults.fail
+        inject("*", error, skip=at, times=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +78,7 @@ class _History:
     foreign: str
     calls: tuple[str, ...]
     fault: tuple[FaultMode, int] | None
-    promised: tuple[Kind, ...]
+    promised: Kinds
     problems: tuple[str, ...]
 
     @property
@@ -81,8 +89,7 @@ class _History:
     @property
     def duplicates(self) -> int:
         """How many messages were published a second time."""
-        messages = self.env.notifier.messages
-        return len(messages) - len(set(map(_identity, messages)))
+        return len(self.env.notifier.messages) - self.kinds.total()
 
     @property
     def in_window(self) -> bool:
@@ -90,9 +97,8 @@ class _History:
         if self.fault is None:
             return False
         mode, at = self.fault
-        if mode in (FaultMode.CRASH_AFTER, FaultMode.LOST_ANSWER):
-            return self.calls[at] == "sns:Publish"
-        return at > 0 and self.calls[at - 1] == "sns:Publish"
+        done = self.calls[: at + mode.is_late]
+        return done[-1:] == ("sns:Publish",)
 
 
 def _identity(message: Message) -> tuple[str, str]:
@@ -105,53 +111,45 @@ def _identity(message: Message) -> tuple[str, str]:
 def enumerate_crash_points(every: int = 1) -> CrashPointResult:
     """Play every case with every fault at every call; of the faults at a call, only one in `every`, in turn."""
     failures: list[str] = []
-    by_case: dict[str, int] = {}
-    failed: Counter[str] = Counter()
-    converged = duplicates = turn = 0
-    for case in cases():
-        by_case[case.name] = 0
+    by_case, failed, duplicates, turns = dict.fromkeys((case.name for case in CASES), 0), Counter[str](), 0, count(1)
+    for case in CASES:
         clean = _play(case)
         failures += [f"{case.name}: without a fault: {problem}" for problem in _problems(case, clean, clean)]
-        for at, call in enumerate(clean.calls):
-            for mode in FaultMode:
-                turn += 1
-                if turn % every:
-                    continue
-                played = _play(case, (mode, at))
-                if played.fault is None:
-                    continue  # a list has no moment after it that is not the moment before the next call
-                by_case[case.name] += 1
-                problems = _problems(case, played, clean)
-                failures += [f"{case.name}: {mode} {at} {call}: {problem}" for problem in problems]
-                converged += not problems
-                failed[case.name] += bool(problems)
-                duplicates += played.duplicates
-    return CrashPointResult(sum(by_case.values()), converged, failures, by_case, duplicates, dict(+failed))
+        for (at, call), mode in product(enumerate(clean.calls), FaultMode):
+            if next(turns) % every:
+                continue
+            played = _play(case, (mode, at))
+            if played.fault is None:
+                continue  # a list has no moment after it that is not the moment before the next call
+            problems = _problems(case, played, clean)
+            failures += [f"{case.name}: {mode} {at} {call}: {problem}" for problem in problems]
+            by_case[case.name] += 1
+            failed[case.name] += bool(problems)
+            duplicates += played.duplicates
+    enumerated = sum(by_case.values())
+    return CrashPointResult(enumerated, enumerated - failed.total(), failures, by_case, duplicates, dict(+failed))
 
 
 def _play(case: Case, fault: tuple[FaultMode, int] | None = None) -> _History:
     env = Environment(subnet_ids=SUBNETS, price_per_hour_usd=1.0)
+    problems: list[str] = []
     with env.faults.suspended():
         foreign = env.fleet.add(owner_tags("Somebody-Else", env.name) | {"Lane": env.lane.name})
         env.fleet.left[_FOREIGN_VOLUME] = None
-        case.prepare(env)
-    problems: list[str] = []
-    crashed = False
+        for step in case.prepare:
+            step(env)
     if fault:
         fault[0].strike(env.faults, fault[1])
     try:
-        case.call(env)
-    except Crash:
-        crashed = True
-    except ChronosError:
-        pass
+        with suppress(Crash, ChronosError):
+            case.call(env)
     except Exception as error:  # noqa: BLE001 - whatever else escapes is the finding
         problems.append(f"{type(error).__name__}: {error}")
     calls = tuple(AWS_CALLS[operation] for operation, _ in env.faults.calls)
     with env.faults.suspended():
         if case.repeated:
             case.call(env)
-        promised = case.promise(env, crashed)
+        promised = case.promise if isinstance(case.promise, tuple) else case.promise(env)
         for _ in range(_TICKS):
             if env.settled:
                 break
@@ -190,13 +188,14 @@ def _problems(case: Case, played: _History, clean: _History) -> list[str]:
 def print_report(result: CrashPointResult) -> int:
     """Print what was enumerated; 1 when something did not converge."""
     width = max(map(len, result.by_case))
-    lines = [f"{name:{width}}  {points:5}" for name, points in [*result.by_case.items(), ("all", result.enumerated)]]
-    lines.append(
+    for name, points in [*result.by_case.items(), ("all", result.enumerated)]:
+        print(f"{name:{width}}  {points:5}")
+    print(
         f"\n{result.converged} of {result.enumerated} converged; {result.duplicates} messages published twice, "
+        "all in the window"
     )
-    lines[-1] += "all in the window"
-    lines += [f"FAILED  {failure}" for failure in result.failures]
-    sys.stdout.write("\n".join(lines) + "\n")
+    for failure in result.failures:
+        print(f"FAILED  {failure}")
     return 1 if result.failures else 0
 
 

@@ -1,9 +1,12 @@
-"""The crash points of the model registry: the conclusion of a run that may become the champion, and an operator's part.
+"""The cases of the model registry: the conclusion of a run that may become the champion, and an operator's part.
 
 A conclusion is repeated by the next tick. An operator looks first, and then does what is left to do.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
 
 from chronos_ec2.domain.messages import Kind
 from chronos_ec2.domain.records.champion import DEFAULT_MODEL, Champion, Promote, Promotion
@@ -13,8 +16,7 @@ from chronos_ec2.model_registry import Registry
 from chronos_ec2.services.run_queries import find_run
 from chronos_ec2.testing import Environment
 from chronos_ec2.testing.agent import COMPLETED
-from verification.crash_points.promises import Promise, always
-from verification.crash_points.situations import TERMINATED, Step, reconcile, then
+from verification.crash_points.case import TERMINATED, Case, Kinds, Step, conclude, reconcile
 
 _FILES = (("config.json", "a" * 64), ("model.safetensors", "b" * 64))
 _ALL = ("seasonal_naive", "champion")
@@ -30,7 +32,11 @@ def _champion(env: Environment) -> Champion | None:
     return _registry(env).champion(DEFAULT_MODEL)
 
 
-def _trained(better_than: tuple[str, ...]) -> Step:
+def _history(env: Environment) -> tuple[Champion, ...]:
+    return _registry(env).history(DEFAULT_MODEL)
+
+
+def _trained(*better_than: str) -> Step:
     """A run has trained a model that is better than these, and its instance is gone."""
 
     def prepare(env: Environment) -> None:
@@ -43,26 +49,19 @@ def _trained(better_than: tuple[str, ...]) -> Step:
     return prepare
 
 
-def _concluded(env: Environment) -> None:
-    while not env.settled:
-        env.tick()
-
-
-def _promised(versions: int, *kinds: Kind) -> Promise:
+def _promised(versions: int, *kinds: Kind) -> Callable[[Environment], Kinds]:
     """These messages; and when all is concluded the pointer has so many versions, none of which is lost."""
 
-    def promise(env: Environment, _crashed: bool) -> tuple[Kind, ...]:
-        _concluded(env)
-        seqs = [one.seq for one in _registry(env).history(DEFAULT_MODEL)]
-        return kinds if seqs == list(range(versions, 0, -1)) else _NEVER
+    def promise(env: Environment) -> Kinds:
+        conclude(env)
+        return kinds if [one.seq for one in _history(env)] == list(range(versions, 0, -1)) else _NEVER
 
     return promise
 
 
 def _promote(env: Environment) -> None:
     """An operator makes the first champion the champion again, unless it is."""
-    former = _registry(env).history(DEFAULT_MODEL)[-1]
-    current = _champion(env)
+    former, current = _history(env)[-1], _champion(env)
     if current is None or current.run_id != former.run_id:
         run = find_run(env.store, env.name, former.run_id).run
         _registry(env).promote(DEFAULT_MODEL, run, "by hand", env.clock.now())
@@ -75,19 +74,17 @@ def _roll_back(env: Environment) -> None:
         _registry(env).roll_back(DEFAULT_MODEL, env.clock.now())
 
 
-_FIRST = then(_trained(_ALL), _concluded)
-_SECOND = then(_FIRST, _trained(_ALL), _concluded)
-_TWO = (Kind.PROMOTED, Kind.COMPLETED, Kind.PROMOTED, Kind.COMPLETED)
+_BETTER, _WORSE = _trained(*_ALL), _trained("seasonal_naive")
+_FIRST = (_BETTER, conclude)
+_SECOND = (*_FIRST, _BETTER, conclude)
+_ONE = (Kind.PROMOTED, Kind.COMPLETED)
+_case = partial(Case, repeated=True)
 
-REGISTRY: tuple[tuple[str, Step, Step, Promise], ...] = (
-    ("the first champion", _trained(_ALL), reconcile, _promised(1, Kind.PROMOTED, Kind.COMPLETED)),
-    ("a better model", then(_FIRST, _trained(_ALL)), reconcile, _promised(2, *_TWO)),
-    (
-        "a worse model", then(_FIRST, _trained(("seasonal_naive",))), reconcile,
-        _promised(1, Kind.PROMOTED, Kind.COMPLETED, Kind.KEPT, Kind.COMPLETED),
-    ),
-    ("promote", _SECOND, _promote, _promised(3, *_TWO)),
-    ("roll back", _SECOND, _roll_back, _promised(3, *_TWO)),
-    ("read", _SECOND, lambda env: _registry(env).history(DEFAULT_MODEL), always(*_TWO)),
-)  # fmt: skip
-"""The name of each, how it comes about, the call, and what must be published in the end."""
+REGISTRY = (
+    _case("registry: the first champion", (_BETTER,), reconcile, _promised(1, *_ONE)),
+    _case("registry: a better model", (*_FIRST, _BETTER), reconcile, _promised(2, *_ONE, *_ONE)),
+    _case("registry: a worse model", (*_FIRST, _WORSE), reconcile, _promised(1, *_ONE, Kind.KEPT, Kind.COMPLETED)),
+    _case("registry: promote", _SECOND, _promote, _promised(3, *_ONE, *_ONE)),
+    _case("registry: roll back", _SECOND, _roll_back, _promised(3, *_ONE, *_ONE)),
+    _case("registry: read", _SECOND, _history, (*_ONE, *_ONE)),
+)

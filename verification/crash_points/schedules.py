@@ -1,14 +1,16 @@
-"""The crash points of schedules: an invocation is delivered again, as Lambda does, until it has done its work.
+"""The cases of schedules: an invocation is delivered again, as Lambda does, until it has done its work.
 
 An order that was interrupted, and the deletion of one, are repeated by whoever gave it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 
-from chronos_ec2.domain.errors import LostRace, ServiceUnavailable
+from chronos_ec2.domain.errors import LostRace
 from chronos_ec2.domain.messages import Kind
 from chronos_ec2.domain.records.s3_keys import success_key
 from chronos_ec2.domain.records.status import Job, Status
@@ -17,63 +19,41 @@ from chronos_ec2.services.schedules.ordering import create_schedule, delete_sche
 from chronos_ec2.testing import Environment
 from chronos_ec2.testing.builders import NOW, a_schedule
 from chronos_ec2.testing.environment import DATA
-from verification.crash_points.promises import Promise, always
-from verification.crash_points.situations import SUCCEEDED, TERMINATED, Step, then, training
+from verification.crash_points.case import (
+    SUCCEEDED,
+    TERMINATED,
+    Case,
+    Kinds,
+    Step,
+    conclude,
+    delivered,
+    reconcile,
+    training,
+)
 
 _NAME = "nightly"
-_RETRIES = (timedelta(minutes=1), timedelta(minutes=2))
+_TOMORROW = NOW + timedelta(days=1)
 
 
-def _ordered(schedule: Schedule) -> Step:
+def _data_are_there(env: Environment) -> None:
+    env.objects.write(success_key(env.name, DATA), b"")
+
+
+def _ordered(schedule: Schedule) -> tuple[Step, ...]:
     """A schedule whose data set is whole."""
-
-    def prepare(env: Environment) -> None:
-        env.objects.write(success_key(env.name, DATA), b"")
-        env.schedules.orders.create(schedule)
-
-    return prepare
-
-
-def delivered(call: Step) -> Step:
-    """A call that Lambda repeats while it fails; when its process dies, the test does."""
-
-    def deliver(env: Environment) -> object:
-        for wait in _RETRIES:
-            try:
-                return call(env)
-            except ServiceUnavailable:
-                env.pass_time(wait)
-        return call(env)
-
-    return deliver
+    return _data_are_there, lambda env: env.schedules.orders.create(schedule)
 
 
 def _invoke(env: Environment) -> object:
     return env.schedules.invoke(_NAME, NOW)
 
 
+def _invoke_tomorrow(env: Environment) -> object:
+    return env.schedules.invoke(_NAME, _TOMORROW)
+
+
 def _data_arrive(env: Environment) -> object:
     return env.schedules.data_arrived("sales", NOW)
-
-
-def _next_day(env: Environment) -> object:
-    return env.schedules.invoke(_NAME, NOW + timedelta(days=1))
-
-
-def _works(env: Environment) -> None:
-    """The run of the schedule is in training."""
-    _invoke(env)
-    env.work_until(Status.TRAINING)
-
-
-def _ends(env: Environment) -> None:
-    """It ends, and nothing of it is left."""
-    while not env.settled:
-        env.tick()
-
-
-def _a_day_later(env: Environment) -> None:
-    env.pass_time(NOW + timedelta(days=1) - env.clock.now())
 
 
 def _create(schedule: Schedule) -> Step:
@@ -90,53 +70,44 @@ def _delete(env: Environment) -> None:
     delete_schedule(_NAME, env.schedules.orders, env.aws.timetable)
 
 
-def _whole(starts: Step) -> Promise:
+def _whole(starts: Step) -> Callable[[Environment], Kinds]:
     """What was ordered is there with its times, or without any, and what it waits for starts its run."""
 
-    def promise(env: Environment, _crashed: bool) -> tuple[Kind, ...]:
+    def promise(env: Environment) -> Kinds:
         schedule = env.schedules.orders.order(_NAME)
-        if schedule is not None and env.aws.timetable.times == _times(schedule):
-            starts(env)
+        if schedule is not None:
+            times = {} if schedule.expression is None else {schedule.name: (schedule.expression, True)}
+            if env.aws.timetable.times == times:
+                starts(env)
         return (Kind.COMPLETED,)
 
     return promise
 
 
-def _times(schedule: Schedule) -> dict[str, tuple[str, bool]]:
-    return {} if schedule.expression is None else {schedule.name: (schedule.expression, True)}
-
-
-def _interrupted(env: Environment) -> None:
-    """An order that was interrupted has left its times."""
-    env.objects.write(success_key(env.name, DATA), b"")
-    env.aws.timetable.put(_NAME, "rate(6 hours)")
-
-
-_ON_SALES = a_schedule(_NAME, data_set="sales")
+_TRAINS: tuple[Step, ...] = (_invoke, lambda env: env.work_until(Status.TRAINING))
+_ENDS = (*_TRAINS, conclude)
+_ON_SALES, _SPENT = a_schedule(_NAME, data_set="sales"), a_schedule(max_cost_usd=5.0, max_cost_per_month_usd=4.0)
 _PLAIN = _ordered(a_schedule())
-_SUCCEEDS = (_ordered(a_schedule(then=Job.FORECAST)), _works, SUCCEEDED, TERMINATED)
-_BOTH = always(Kind.COMPLETED, Kind.COMPLETED)
+_A_DAY_LATER = (*_PLAIN, *_ENDS, lambda env: env.pass_time(_TOMORROW - env.clock.now()))
+_INTERRUPTED = (_data_are_there, lambda env: env.aws.timetable.put(_NAME, "rate(6 hours)"))
+"""An order that was interrupted has left its times."""
+_CREATED, _TAKEN = (*_INTERRUPTED, _create(a_schedule())), (*_INTERRUPTED, _create(_ON_SALES))
+_SUCCEEDS = (*_ordered(a_schedule(then=Job.FORECAST)), *_TRAINS, SUCCEEDED, TERMINATED)
+_ONE = (Kind.COMPLETED,)
+_case = partial(Case, repeated=True)
 
-SCHEDULES: tuple[tuple[str, Step, Step, Promise], ...] = (
-    ("its time", _PLAIN, delivered(_invoke), always(Kind.COMPLETED)),
-    (
-        "new data", _ordered(_ON_SALES), delivered(_data_arrive), always(Kind.COMPLETED),
-    ),
-    ("delivered twice", then(_PLAIN, _works), delivered(_invoke), always(Kind.COMPLETED)),
-    ("delivered twice, its run over", then(_PLAIN, _works, _ends), delivered(_invoke), always(Kind.COMPLETED)),
-    (
-        "unchanged data", then(_PLAIN, _works, _ends, _a_day_later), delivered(_next_day), always(Kind.COMPLETED),
-    ),
-    ("busy lane", then(training, _PLAIN), delivered(_invoke), always(Kind.SKIPPED, Kind.COMPLETED)),
-    (
-        "spent month", _ordered(a_schedule(max_cost_usd=5.0, max_cost_per_month_usd=4.0)),
-        delivered(_invoke), always(Kind.SKIPPED),
-    ),
-    ("create", _interrupted, _create(a_schedule()), _whole(_invoke)),
-    ("create, waits for data", _interrupted, _create(_ON_SALES), _whole(_data_arrive)),
-    ("create, its name is taken", then(_interrupted, _create(_ON_SALES)), _create(a_schedule()), _whole(_data_arrive)),
-    ("delete", then(_interrupted, _create(a_schedule()), _works, _ends), _delete, always(Kind.COMPLETED)),
-    ("delete, its run at work", then(_interrupted, _create(a_schedule()), _works), _delete, always(Kind.COMPLETED)),
-    ("a forecast follows", then(*_SUCCEEDS), lambda env: env.watchdog.lane(env.lane), _BOTH),
-)  # fmt: skip
-"""The name of each, how it comes about, the call, and what must be published in the end."""
+SCHEDULES = (
+    _case("schedule: its time", _PLAIN, delivered(_invoke), _ONE),
+    _case("schedule: new data", _ordered(_ON_SALES), delivered(_data_arrive), _ONE),
+    _case("schedule: delivered twice", (*_PLAIN, *_TRAINS), delivered(_invoke), _ONE),
+    _case("schedule: delivered twice, its run over", (*_PLAIN, *_ENDS), delivered(_invoke), _ONE),
+    _case("schedule: unchanged data", _A_DAY_LATER, delivered(_invoke_tomorrow), _ONE),
+    _case("schedule: busy lane", (training, *_PLAIN), delivered(_invoke), (Kind.SKIPPED, Kind.COMPLETED)),
+    _case("schedule: spent month", _ordered(_SPENT), delivered(_invoke), (Kind.SKIPPED,)),
+    _case("schedule: create", _INTERRUPTED, _create(a_schedule()), _whole(_invoke)),
+    _case("schedule: create, waits for data", _INTERRUPTED, _create(_ON_SALES), _whole(_data_arrive)),
+    _case("schedule: create, its name is taken", _TAKEN, _create(a_schedule()), _whole(_data_arrive)),
+    _case("schedule: delete", (*_CREATED, *_ENDS), _delete, _ONE),
+    _case("schedule: delete, its run at work", (*_CREATED, *_TRAINS), _delete, _ONE),
+    Case("schedule: a forecast follows", _SUCCEEDS, reconcile, _ONE * 2),
+)

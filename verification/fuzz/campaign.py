@@ -1,8 +1,15 @@
-"""Feeds every target with what Hypothesis makes up and with what AWS or we really write, changed."""
+"""`python -m verification.fuzz.campaign`: whatever comes from outside is read, or refused with an error of ours.
+
+Every parser is fed with what Hypothesis makes up and with what AWS or we really write, changed in some bytes or fields.
+None may raise anything but its own error. Then the same input is put before the watchdog, as lock, heartbeat, message
+marker or event beside a healthy run: nothing may be terminated.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+import sys
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, settings
@@ -11,24 +18,21 @@ from verification.fuzz.targets import Target, targets
 from verification.simulation.campaign import without_log
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class FuzzResult:
     """How many inputs there were, of each target, and what they broke."""
 
-    inputs: int = 0
-    failures: list[str] = field(default_factory=list)
-    by_target: dict[str, int] = field(default_factory=dict)
+    inputs: int
+    failures: list[str]
+    by_target: dict[str, int]
 
 
 @without_log()
 def fuzz(examples: int) -> FuzzResult:
     """Feed every target with so many inputs."""
-    result = FuzzResult()
-    for target in targets():
-        result.by_target[target.name], failure = _fed(target, examples)
-        result.failures += [failure] if failure else []
-    result.inputs = sum(result.by_target.values())
-    return result
+    fed = {target.name: _fed(target, examples) for target in targets()}
+    by_target = {name: inputs for name, (inputs, _) in fed.items()}
+    return FuzzResult(sum(by_target.values()), [failure for _, failure in fed.values() if failure], by_target)
 
 
 def _fed(target: Target, examples: int) -> tuple[int, str]:
@@ -52,3 +56,9 @@ def _fed(target: Target, examples: int) -> tuple[int, str]:
     except Exception as error:  # noqa: BLE001 - whatever escapes is the finding
         return fed, f"{target.name}: {type(error).__name__}: {error}"
     return fed, ""
+
+
+if __name__ == "__main__":
+    result = fuzz(2000)
+    print(json.dumps(asdict(result), indent=1))
+    sys.exit(bool(result.failures))

@@ -28,6 +28,7 @@ from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status,
 from chronos_ec2.run_store import HEARTBEAT
 from chronos_ec2.services.watchdog.cleanup_receipt import RECEIPT
 from chronos_ec2.testing import Environment
+from chronos_ec2.testing.agent import COMPLETED
 from chronos_ec2.testing.builders import INSTANCE_ID, LANE, LIMITS, NOW, RUN_ID, a_heartbeat, a_run, seconds
 from chronos_ec2.testing.environment import BUCKET
 from verification.checkout import ROOT
@@ -59,42 +60,21 @@ def targets() -> list[Target]:
     fields = dict.fromkeys(
         ("Protocol", "Endpoint", "TopicArn", "SubscriptionArn"), st.text(max_size=20) | st.just("PendingConfirmation")
     )
-    verdict = Verdict(Outcome.FAILED, Cause.HUNG, "stood still", DecidedBy.WATCHDOG)
-    stop, suspect = Stop(Cause.REQUESTED, "by hand", NOW), Suspect(Cause.HUNG, "stands still", NOW)
-    run = documents_like(a_run(max_cost_usd=10.0, verdict=verdict, stop=stop, suspect=suspect).to_json())
-    heartbeat = documents_like(
-        a_heartbeat(
-            loss=0.5, trainer_pid=7, checkpoint_age=seconds(9), gpu_utilisation=97.0, sent_at="2026-01-31T12:00:00Z"
-        ).to_json()
-    )
-    files = (DataObject("cached-datasets/a.parquet", 3, "e"),)
-    request = Request(RUN_ID, LANE, {"model": {}}, ("g4dn.2xlarge",), "0" * 64, files, LIMITS)
+    run, heartbeat, request, claim, status, outcome, manifest = (documents_like(raw.to_json()) for raw in _written())
     events = st.one_of(JSON, *(changed_json(json.loads(path.read_text())) for path in sorted(EVENTS.glob("*.json"))))
     relaunch = JSON | changed_json({"lane": "main", "run_id": RUN_ID})
     markers = documents_like(b'{"message": "pending"}', b'{"message": "sent"}')
-    reports: dict[str, Claim | StatusReport | OutcomeReport] = {
-        "claim": Claim(RUN_ID, 1, INSTANCE_ID, "boot", "c1a1"),
-        "status": StatusReport(RUN_ID, 1, ((Status.INITIALIZATION, NOW), (Status.DATA_SYNC, NOW)), "syncing"),
-        "outcome": OutcomeReport(
-            RUN_ID, 1, "e4d5", Verdict(Outcome.SUCCEEDED, Cause.COMPLETED, "trained", DecidedBy.AGENT),
-            CleanupReport((CleanedUp("process", "trainer", "ended"),), 3, 1000, 2, complete=True),
-            (("models/model.safetensors", "0" * 64),),
-        ),
-    }  # fmt: skip
-    documents = {name: documents_like(report.to_json()) for name, report in reports.items()}
-    manifest = documents_like(Manifest(10, (Part("weights", 7, "ab" * 32),)).to_json())
     receipt = documents_like(dump_json({"schema_version": 1, "resources": [], "agent": {"uploads": {"objects": 3}}}))
+    invalid = (InvalidDocument,)
     return [
-        Target("claim", documents["claim"], lambda raw: Claim.from_json(raw, RUN_ID, 1), (InvalidDocument,)),
-        Target("status", documents["status"], lambda raw: StatusReport.from_json(raw, RUN_ID, 1), (InvalidDocument,)),
-        Target(
-            "outcome", documents["outcome"], lambda raw: OutcomeReport.from_json(raw, RUN_ID, 1), (InvalidDocument,)
-        ),
-        Target("manifest", manifest, lambda raw: Manifest.from_json(raw, 10), (InvalidDocument,)),
-        Target("conclusion", st.one_of(receipt, heartbeat, *documents.values()), _is_concluded),
-        Target("state", run, lambda raw: Run.from_json(raw, LANE), (InvalidDocument,)),
-        Target("heartbeat", heartbeat, Heartbeat.from_json, (InvalidDocument,)),
-        Target("request", documents_like(request.to_json()), Request.from_json, (InvalidDocument,)),
+        Target("claim", claim, lambda raw: Claim.from_json(raw, RUN_ID, 1), invalid),
+        Target("status", status, lambda raw: StatusReport.from_json(raw, RUN_ID, 1), invalid),
+        Target("outcome", outcome, lambda raw: OutcomeReport.from_json(raw, RUN_ID, 1), invalid),
+        Target("manifest", manifest, lambda raw: Manifest.from_json(raw, 10), invalid),
+        Target("conclusion", st.one_of(receipt, heartbeat, claim, status, outcome), _is_concluded),
+        Target("state", run, lambda raw: Run.from_json(raw, LANE), invalid),
+        Target("heartbeat", heartbeat, Heartbeat.from_json, invalid),
+        Target("request", request, Request.from_json, invalid),
         Target("event", events, parse_event),
         Target("batch of events", events, parse_batch),
         Target("order to relaunch", relaunch, lambda raw: parse_relaunch(raw, "dev")),
@@ -108,6 +88,28 @@ def targets() -> list[Target]:
         Target("watchdog and an event", events, _beside_a_healthy_run(lambda env, _, raw: env.handle(raw), 0)),
         Target("watchdog and a marker", markers, _beside_a_healthy_run(_marker, 2)),
     ]
+
+
+def _written() -> tuple[Run, Heartbeat, Request, Claim, StatusReport, OutcomeReport, Manifest]:
+    """What we really write, with every field."""
+    verdict = Verdict(Outcome.FAILED, Cause.HUNG, "stood still", DecidedBy.WATCHDOG)
+    stop, suspect = Stop(Cause.REQUESTED, "by hand", NOW), Suspect(Cause.HUNG, "stands still", NOW)
+    files = (DataObject("cached-datasets/a.parquet", 3, "e"),)
+    return (
+        a_run(max_cost_usd=10.0, verdict=verdict, stop=stop, suspect=suspect),
+        a_heartbeat(
+            loss=0.5, trainer_pid=7, checkpoint_age=seconds(9), gpu_utilisation=97.0, sent_at="2026-01-31T12:00:00Z"
+        ),
+        Request(RUN_ID, LANE, {"model": {}}, ("g4dn.2xlarge",), "0" * 64, files, LIMITS),
+        Claim(RUN_ID, 1, INSTANCE_ID, "boot", "c1a1"),
+        StatusReport(RUN_ID, 1, ((Status.INITIALIZATION, NOW), (Status.DATA_SYNC, NOW)), "syncing"),
+        OutcomeReport(
+            RUN_ID, 1, "e4d5", COMPLETED,
+            CleanupReport((CleanedUp("process", "trainer", "ended"),), 3, 1000, 2, complete=True),
+            (("models/model.safetensors", "0" * 64),),
+        ),
+        Manifest(10, (Part("weights", 7, "ab" * 32),)),
+    )  # fmt: skip
 
 
 def _unconfirmed(subscriptions: list[dict[str, str]]) -> None:

@@ -13,101 +13,84 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-MODEL = Path(__file__).parent / "protocol.pml"
 LIVENESS = "LIVENESS"
-SETTLES, FREES = "settles", "frees"
-"""The liveness properties. The safety properties are named in the comments behind their assertions."""
-LAUNCHERS = MODEL.with_name("launchers.pml")
-REGISTRY = MODEL.with_name("registry.pml")
-SCHEDULES = MODEL.with_name("schedules.pml")
-GROUPS = MODEL.with_name("groups.pml")
 
-SAFETY_MUTANTS = (
-    "LAUNCH_BEFORE_RECORD",
-    "NO_CLAIM",
-    "WORK_BEFORE_CLAIM",
-    "UNCONDITIONAL_CLAIM",
-    "ANY_ATTEMPT",
-    "UNCONDITIONAL_COMMIT",
-    "VERDICT_WITHOUT_VOID",
-    "NEXT_WITHOUT_VOID",
-    "UNCONDITIONAL_VOID",
-    "OUTCOME_OF_UNCLAIMED",
-    "VERDICT_WITHOUT_OUTCOME",
-    "UNCONDITIONAL_VERDICT",
-    "NEXT_BEFORE_TERMINATED",
-    "RELEASE_BEFORE_TERMINATED",
-    "RELEASE_BY_OUTCOME",
-    "STATE_BEFORE_LIST",
-    "IDS_FROM_CLAIM",
-    "ANY_CLAIMANT",
-    "ONE_LOOK_AT_ABSENCE",
-    "CLOCK_AFTER_LIST",
-    "STAMP_BEFORE_LIST",
-    "STAMP_BEFORE_CLAIM",
-    "CLOCK_AFTER_HEARTBEAT",
-    "CLAIM_KEEPS_SUSPECT",
-)
-LIVENESS_MUTANTS = ("TERMINATE_ONCE", "IGNORE_ORPHANS", "NO_DEADLINE", "WAIT_FOR_CLAIMANT", "VOID_IS_NO_END")
-LAUNCHER_MUTANTS = (
-    "LOCK_NOT_READ_AGAIN",
-    "TAKE_OVER_AT_ONCE",
-    "FORGET_OPTION_IN_WORK",
-    "ASK_PAST_SLOT",
-    "RELEASE_DURING_LAUNCH",
-)
-LAUNCHER_LIVENESS_MUTANTS = ("KILL_WAITS_FOR_LAUNCH",)
-REGISTRY_MUTANTS = (
-    "JUDGE_AGAIN",
-    "ANY_CHAMPION",
-    "FIRST_NEEDS_A_CHAMPION",
-    "REPLACE_BEFORE_HISTORY",
-    "UNCONDITIONAL_WRITE",
-    "UNCONDITIONAL_ROLLBACK",
-    "VERSION_RECURS",
-)
-SCHEDULE_MUTANTS = (
-    "ID_NOT_DERIVED",
-    "CLAIM_NOT_READ",
-    "DATA_DONE_WHEN_RESERVED",
-    "RECORDS_BEFORE_LANE",
-    "UNCONDITIONAL_RESERVATION",
-    "TAKE_AFTER_RESERVATION",
-    "TWO_AT_WORK",
-    "RELEASE_BEFORE_FOLLOW",
-    "TELL_BEFORE_FORECAST",
-)
-GROUP_MUTANTS = (
-    "UNCONDITIONAL_ENTRY",
-    "LANE_BEFORE_ENTRY",
-    "MEMBER_CLAIM_NOT_READ",
-    "FOLLOW_WHILE_STARTING",
-    "FOLLOW_BEFORE_NEXT",
-    "RELEASE_BEFORE_NEXT",
-    "STOP_NOT_READ",
-    "KILL_LANES_FIRST",
-    "UNCONDITIONAL_STOP",
-)
 
-Variant = tuple[Path, tuple[str, ...]]
-"""A model and its defines."""
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model, and its mutants: each violates an assertion, or the liveness property.
 
-BASE: tuple[Variant, ...] = (
-    (MODEL, ()), (MODEL, (LIVENESS,)), (LAUNCHERS, ()), (LAUNCHERS, (LIVENESS,)), (REGISTRY, ()),
-    (SCHEDULES, ()), (GROUPS, ()),
+    Assertions are named in the comments behind them. Liveness is checked in a smaller model, where anything waits.
+    """
+
+    name: str
+    mutants: tuple[str, ...]
+    liveness: str = ""
+    liveness_mutants: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> Path:
+        """Its source."""
+        return Path(__file__).with_name(f"{self.name}.pml")
+
+
+PROTOCOL = Model(
+    "protocol",
+    (
+        "LAUNCH_BEFORE_RECORD", "NO_CLAIM", "WORK_BEFORE_CLAIM", "UNCONDITIONAL_CLAIM", "ANY_ATTEMPT",
+        "UNCONDITIONAL_COMMIT", "VERDICT_WITHOUT_VOID", "NEXT_WITHOUT_VOID", "UNCONDITIONAL_VOID",
+        "OUTCOME_OF_UNCLAIMED", "VERDICT_WITHOUT_OUTCOME", "UNCONDITIONAL_VERDICT", "NEXT_BEFORE_TERMINATED",
+        "RELEASE_BEFORE_TERMINATED", "RELEASE_BY_OUTCOME", "STATE_BEFORE_LIST", "IDS_FROM_CLAIM", "ANY_CLAIMANT",
+        "ONE_LOOK_AT_ABSENCE", "CLOCK_AFTER_LIST", "STAMP_BEFORE_LIST", "STAMP_BEFORE_CLAIM",
+        "CLOCK_AFTER_HEARTBEAT", "CLAIM_KEEPS_SUSPECT",
+    ),
+    "settles",
+    ("TERMINATE_ONCE", "IGNORE_ORPHANS", "NO_DEADLINE", "WAIT_FOR_CLAIMANT", "VOID_IS_NO_END"),
 )  # fmt: skip
-"""The protocol itself: each whole model for safety, a smaller one for liveness, where anything waits."""
-MUTANTS: tuple[Variant, ...] = (
-    *((MODEL, (mutant,)) for mutant in SAFETY_MUTANTS),
-    *((MODEL, (LIVENESS, mutant)) for mutant in LIVENESS_MUTANTS),
-    *((LAUNCHERS, (mutant,)) for mutant in LAUNCHER_MUTANTS),
-    *((LAUNCHERS, (LIVENESS, mutant)) for mutant in LAUNCHER_LIVENESS_MUTANTS),
-    *((REGISTRY, (mutant,)) for mutant in REGISTRY_MUTANTS),
-    *((SCHEDULES, (mutant,)) for mutant in SCHEDULE_MUTANTS),
-    *((GROUPS, (mutant,)) for mutant in GROUP_MUTANTS),
+LAUNCHERS = Model(
+    "launchers",
+    (
+        "LOCK_NOT_READ_AGAIN", "TAKE_OVER_AT_ONCE", "FORGET_OPTION_IN_WORK", "ASK_PAST_SLOT", "RELEASE_DURING_LAUNCH",
+    ),
+    "frees",
+    ("KILL_WAITS_FOR_LAUNCH",),
+)  # fmt: skip
+REGISTRY = Model(
+    "registry",
+    (
+        "JUDGE_AGAIN", "ANY_CHAMPION", "FIRST_NEEDS_A_CHAMPION", "REPLACE_BEFORE_HISTORY", "UNCONDITIONAL_WRITE",
+        "UNCONDITIONAL_ROLLBACK", "VERSION_RECURS",
+    ),
+)  # fmt: skip
+SCHEDULES = Model(
+    "schedules",
+    (
+        "ID_NOT_DERIVED", "CLAIM_NOT_READ", "DATA_DONE_WHEN_RESERVED", "RECORDS_BEFORE_LANE",
+        "UNCONDITIONAL_RESERVATION", "TAKE_AFTER_RESERVATION", "TWO_AT_WORK", "RELEASE_BEFORE_FOLLOW",
+        "TELL_BEFORE_FORECAST",
+    ),
+)  # fmt: skip
+GROUPS = Model(
+    "groups",
+    (
+        "UNCONDITIONAL_ENTRY", "LANE_BEFORE_ENTRY", "MEMBER_CLAIM_NOT_READ", "FOLLOW_WHILE_STARTING",
+        "FOLLOW_BEFORE_NEXT", "RELEASE_BEFORE_NEXT", "STOP_NOT_READ", "KILL_LANES_FIRST", "UNCONDITIONAL_STOP",
+    ),
+)  # fmt: skip
+MODELS = (PROTOCOL, LAUNCHERS, REGISTRY, SCHEDULES, GROUPS)
+
+Variant = tuple[Model, tuple[str, ...]]
+"""A model and its defines."""
+BASE: tuple[Variant, ...] = tuple(
+    (model, defines) for model in MODELS for defines in ((), (LIVENESS,)) if model.liveness or not defines
+)
+MUTANTS: tuple[Variant, ...] = tuple(
+    (model, defines)
+    for model in MODELS
+    for defines in [*((one,) for one in model.mutants), *((LIVENESS, one) for one in model.liveness_mutants)]
 )
 
 _MEMORY_MB = 4000
@@ -143,9 +126,9 @@ class ModelResult:
     mutants: int
     mutants_caught: int
     seconds: float
-    failed_property: dict[str, str | None] = field(default_factory=dict)
+    failed_property: dict[str, str | None]
     """By mutant: the violated property, None if it survived."""
-    by_model: dict[str, dict[str, int]] = field(default_factory=dict)
+    by_model: dict[str, dict[str, int]]
     """By model: its states, violations, mutants, and how many of them are caught."""
 
 
@@ -156,57 +139,59 @@ def check_model() -> ModelResult:
 
 def summary(base: list[Check], mutants: list[Check]) -> ModelResult:
     """Sum up all searches."""
+    whole = _figures(base, mutants)
     return ModelResult(
-        states=sum(one.states for one in base),
-        violations=sum(one.failed is not None for one in base),
-        mutants=len(mutants),
-        mutants_caught=sum(one.failed is not None for one in mutants),
+        states=whole["states"],
+        violations=whole["violations"],
+        mutants=whole["mutants"],
+        mutants_caught=whole["caught"],
         seconds=round(sum(one.seconds for one in base + mutants), 1),
         failed_property={one.name: one.failed for one in mutants},
-        by_model={name: _of(name, base, mutants) for name in dict.fromkeys(one.model for one in base)},
+        by_model={
+            model: _figures(*([one for one in checks if one.model == model] for checks in (base, mutants)))
+            for model in dict.fromkeys(one.model for one in base)
+        },
     )
 
 
-def _of(model: str, base: list[Check], mutants: list[Check]) -> dict[str, int]:
-    own, changed = ([one for one in checks if one.model == model] for checks in (base, mutants))
+def _figures(base: list[Check], mutants: list[Check]) -> dict[str, int]:
     return {
-        "states": sum(one.states for one in own),
-        "violations": sum(one.failed is not None for one in own),
-        "mutants": len(changed),
-        "caught": sum(one.failed is not None for one in changed),
+        "states": sum(one.states for one in base),
+        "violations": sum(one.failed is not None for one in base),
+        "mutants": len(mutants),
+        "caught": sum(one.failed is not None for one in mutants),
     }
 
 
-def check(model: Path, defines: tuple[str, ...] = ()) -> Check:
+def check(model: Model, defines: tuple[str, ...] = ()) -> Check:
     """Search the variant of a model that the defines select. Raises CannotCheck."""
     for tool in ("spin", "cc"):
         if shutil.which(tool) is None:
             raise CannotCheck(f"{tool} is not installed: apt-get install spin gcc libc6-dev")
-    name = variant_name(model, defines)
+    name, source = variant_name(model, defines), model.path.name
     given = [f"-D{define}" for define in defines]
     is_liveness = LIVENESS in defines
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        shutil.copy(model, folder)
-        _run(["spin", *given, "-a", model.name], folder)
+        shutil.copy(model.path, folder)
+        _run(["spin", *given, "-a", source], folder)
         # Breadth first finds the short way to an error; optimising takes far longer than a search that stops there.
         kind = ["-DNFAIR=4"] if is_liveness else ["-DSAFETY", "-DBFS"] if defines else ["-DSAFETY"]
         level = "-O2" if is_liveness or not defines else "-O0"
         _run(["cc", level, "-w", *kind, f"-DMEMLIM={_MEMORY_MB}", "-o", "pan", "pan.c"], folder)
         found = _run(["./pan", *(["-a", "-f"] if is_liveness else []), f"-m{_DEPTH}"], folder)
         seconds = time.monotonic() - started
-        errors, states = _figures(found)
+        errors, states = _errors_and_states(found)
         if not errors:
-            return Check(name, states, seconds, model=model.stem)
-        trail = _run(["spin", *given, "-t", "-p", model.name], folder)
-    return Check(name, states, seconds, _violated(model, found, trail), trail, model.stem)
+            return Check(name, states, seconds, model=model.name)
+        trail = _run(["spin", *given, "-t", "-p", source], folder)
+    return Check(name, states, seconds, _violated(model, found, trail), trail, model.name)
 
 
-def variant_name(model: Path, defines: tuple[str, ...]) -> str:
+def variant_name(model: Model, defines: tuple[str, ...]) -> str:
     """The name of a variant in tables: its last define, or what is checked."""
-    mutants = [define for define in defines if define != LIVENESS]
-    what = LIVENESS if LIVENESS in defines else "SAFETY"
-    return mutants[0] if mutants else what if model == MODEL else f"{model.stem.upper()} {what}"
+    name = defines[-1] if defines else "SAFETY"
+    return name if model is PROTOCOL or name not in ("SAFETY", LIVENESS) else f"{model.name.upper()} {name}"
 
 
 def _run(command: list[str], folder: str) -> str:
@@ -222,8 +207,8 @@ def _run(command: list[str], folder: str) -> str:
     return ended.stdout
 
 
-def _figures(found: str) -> tuple[int, int]:
-    """(errors, states) of a search. Raises CannotCheck if it ended early without an error."""
+def _errors_and_states(found: str) -> tuple[int, int]:
+    """Of a search. Raises CannotCheck if it ended early without an error."""
     errors, states = re.search(r"errors: (\d+)", found), re.search(r"(\d+) states, stored", found)
     if errors is None or states is None:
         raise CannotCheck(f"not the output of a verifier:\n{found[-2000:]}")
@@ -233,16 +218,16 @@ def _figures(found: str) -> tuple[int, int]:
     return int(errors[1]), int(states[1])
 
 
-def _violated(model: Path, found: str, trail: str) -> str:
+def _violated(model: Model, found: str, trail: str) -> str:
     """The name of the violated property."""
     if "acceptance cycle" in found:
-        return SETTLES if model == MODEL else FREES
-    at = re.search(re.escape(model.name) + r":(\d+), Error: assertion violated", trail)
+        return model.liveness
+    at = re.search(re.escape(model.path.name) + r":(\d+), Error: assertion violated", trail)
     if at is None:
         raise CannotCheck(f"an error outside the properties:\n{found[:2000]}")
-    name = re.search(r"/\* ([A-Z_]+) \*/", model.read_text().splitlines()[int(at[1]) - 1])
+    name = re.search(r"/\* ([A-Z_]+) \*/", model.path.read_text().splitlines()[int(at[1]) - 1])
     if name is None:
-        raise CannotCheck(f"{model.name}:{at[1]} has an assertion without a name")
+        raise CannotCheck(f"{model.path.name}:{at[1]} has an assertion without a name")
     return name[1]
 
 

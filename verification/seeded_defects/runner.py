@@ -17,25 +17,24 @@ somebody writes again to make a test pass.
 from __future__ import annotations
 
 import argparse
-import compileall
 import multiprocessing
 import os
-import py_compile
 import queue
 import shlex
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from verification.checkout import ROOT, copy_checkout
+from verification.checkout import ROOT, changed, copy_checkout
 
 PATCHES = Path(__file__).with_name("patches")
 _TIMEOUT_SECONDS = 600
+_JOBS = 2
 _OURS = ("chronos_ec2", "agent", "functions", "verification", "benchmarks", "tools", "tests", "src")
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
@@ -57,48 +56,25 @@ class Defect:
     source: str
     tests: tuple[str, ...]
 
-    @contextmanager
-    def seeded(self, tree: Path) -> Iterator[None]:
-        """The tree has the defect. Raises RuntimeError if the patch does not fit exactly one place."""
+    def changes(self, tree: Path) -> tuple[Path, str]:
+        """A file of a tree, and its text with the defect. Raises RuntimeError if a hunk fits no place, or several."""
         file, hunks = parse(self.path.read_text())
         path = tree / file
-        original = text = path.read_text()
-        for hunk in hunks:
-            text = hunk.replaced(text)
-        path.write_text(text)
-        try:
-            yield
-        finally:
-            path.write_text(original)
+        text = path.read_text() if path.exists() else ""
+        for old, new in hunks:
+            if (places := text.count(old)) != 1:
+                raise RuntimeError(f"{file}: a hunk fits {'several places' if places else 'no place'}:\n{old}")
+            text = text.replace(old, new)
+        return path, text
 
-    def problems(self, tree: Path) -> list[str]:
-        """Why the patch does not fit exactly one place of a tree, or which of its tests is missing."""
-        file, hunks = parse(self.path.read_text())
-        text = (tree / file).read_text() if (tree / file).exists() else ""
-        found = [f"no {test}" for test in self.tests if test.endswith(".py") and not (tree / test).exists()]
+    def problems(self) -> list[str]:
+        """Why the patch does not fit the checkout, or which of its tests is missing."""
+        found = [f"no {test}" for test in self.tests if test.endswith(".py") and not (ROOT / test).exists()]
         try:
-            for hunk in hunks:
-                text = hunk.replaced(text)
+            self.changes(ROOT)
         except RuntimeError as error:
-            found.append(f"{file}: {error}")
+            found.append(str(error))
         return [f"{self.path.name}: {problem}" for problem in found]
-
-
-@dataclass(frozen=True, slots=True)
-class Hunk:
-    """A part of a patch: its lines, each with the sign before it."""
-
-    lines: tuple[str, ...]
-
-    def replaced(self, text: str) -> str:
-        """The text with this change. Raises RuntimeError if it fits no place, or several."""
-        old, new = self._text(" -"), self._text(" +")
-        if (places := text.count(old)) != 1:
-            raise RuntimeError(f"a hunk fits {'several places' if places else 'no place'}:\n{old}")
-        return text.replace(old, new)
-
-    def _text(self, signs: str) -> str:
-        return "".join(f"{line[1:]}\n" for line in self.lines if line[:1] in signs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +92,16 @@ def load(path: Path) -> Defect:
     return Defect(path, header["Defect"], header["Source"], tuple(shlex.split(header["Tests"])))
 
 
-def parse(patch: str) -> tuple[str, list[Hunk]]:
-    """The file that a patch changes, and its hunks."""
+def parse(patch: str) -> tuple[str, list[tuple[str, str]]]:
+    """The file that a patch changes, and of each of its hunks the lines before and after."""
     head, *hunks = (part.splitlines() for part in patch.split("\n@@ "))
     file = next(line.removeprefix("--- a/") for line in head if line.startswith("--- a/"))
-    return file, [Hunk(tuple(line or " " for line in hunk[1:])) for hunk in hunks]
+    return file, [(_text(hunk, " -"), _text(hunk, " +")) for _, *hunk in hunks]
+
+
+def _text(hunk: list[str], signs: str) -> str:
+    """The lines with these signs; an empty one is meant to be a space."""
+    return "".join(f"{line[1:]}\n" for line in hunk if (line or " ")[0] in signs)
 
 
 def defects() -> list[Defect]:
@@ -128,30 +109,28 @@ def defects() -> list[Defect]:
     return [load(path) for path in sorted(PATCHES.glob("*.patch"))]
 
 
-def check(some: Sequence[Defect], tree: Path = ROOT) -> list[str]:
-    """The problems of all patches with a tree."""
-    return [problem for defect in some for problem in defect.problems(tree)]
+def check(some: Sequence[Defect]) -> list[str]:
+    """The problems of all patches."""
+    return [problem for defect in some for problem in defect.problems()]
 
 
-def run_defects(
-    some: Sequence[Defect], jobs: int = 2, report: Callable[[Result], None] = lambda _: None
-) -> list[Result]:
-    """Seed each defect in a copy of the checkout and run its tests; `report` gets each result in order.
+def run_defects(some: Sequence[Defect]) -> Iterator[Result]:
+    """Seed each defect in a copy of the checkout and run its tests.
 
     Raises:
         RuntimeError: a patch does not apply, or the tests fail without a defect, so that a failure would prove nothing.
     """
     if found := check(some):
         raise RuntimeError("\n".join(found))
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as pool:
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(_JOBS) as pool:
         trees: queue.Queue[Path] = queue.Queue()
-        for number in range(jobs):
-            trees.put(_tree(Path(folder) / str(number)))
+        for number in range(_JOBS):
+            trees.put(copy_checkout(Path(folder) / str(number), *_OURS))
 
         def run(tests: tuple[str, ...], defect: Defect | None = None) -> tuple[int, str]:
             tree = trees.get()
             try:
-                with defect.seeded(tree) if defect else nullcontext():
+                with changed(*defect.changes(tree)) if defect else nullcontext():
                     return _pytest(tree, tests)
             finally:
                 trees.put(tree)
@@ -160,11 +139,8 @@ def run_defects(
         for tests, (code, output) in zip(selections, pool.map(run, selections), strict=True):
             if code != 0:
                 raise RuntimeError(f"{' '.join(tests)} fails without a defect:\n{output}")
-        results = []
         for defect, outcome in zip(some, pool.map(lambda one: run(one.tests, one), some), strict=True):
-            results.append(_result(defect, *outcome))
-            report(results[-1])
-    return results
+            yield _result(defect, *outcome)
 
 
 def _result(defect: Defect, code: int, output: str) -> Result:
@@ -172,17 +148,6 @@ def _result(defect: Defect, code: int, output: str) -> Result:
     # pytest ends with 1 when tests ran and failed; a test file that cannot be imported catches nothing.
     caught = code == 1 and bool(failed)
     return Result(defect, caught, failed[0].split(" - ")[0] if caught else f"pytest ended with {code}")
-
-
-def _tree(target: Path) -> Path:
-    """A copy of the checkout. Its byte code is checked against the hash of the source, which defects change."""
-    copy = copy_checkout(target)
-    for folder in _OURS:
-        if (copy / folder).is_dir():
-            compileall.compile_dir(
-                copy / folder, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH
-            )
-    return copy
 
 
 def _pytest(tree: Path, tests: tuple[str, ...]) -> tuple[int, str]:
@@ -233,16 +198,15 @@ def main() -> int:
     options = parser.parse_args()
     some = [one for one in defects() if not options.numbers or one.path.name[:3] in options.numbers]
     if options.check:
-        print("\n".join(check(some)) or f"{len(some)} patches apply")
-        return 1 if check(some) else 0
-    results = run_defects(some, report=_print)
-    caught = sum(result.caught for result in results)
-    print(f"{caught} of {len(results)} caught")
-    return 0 if caught == len(results) else 1
-
-
-def _print(result: Result) -> None:
-    print(f"{'caught' if result.caught else 'MISSED'}  {result.defect.path.stem}: {result.by}", flush=True)
+        found = check(some)
+        print("\n".join(found) or f"{len(some)} patches apply")
+        return 1 if found else 0
+    caught = 0
+    for result in run_defects(some):
+        print(f"{'caught' if result.caught else 'MISSED'}  {result.defect.path.stem}: {result.by}", flush=True)
+        caught += result.caught
+    print(f"{caught} of {len(some)} caught")
+    return 0 if caught == len(some) else 1
 
 
 if __name__ == "__main__":
