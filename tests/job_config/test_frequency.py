@@ -34,6 +34,7 @@ def test_business_days_are_a_step_of_their_own() -> None:
     assert same_frequency("B", "1B")
     assert not same_frequency("B", "D")
     assert not same_frequency("B", "5B")
+    assert (length_of("B"), length_of("2B"), length_of("BQ"), length_of("2BYS")) == ("1B", "2B", "3BME", "24BMS")
 
 
 @pytest.mark.parametrize(
