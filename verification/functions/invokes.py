@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from chronos_ec2.domain.events import Ignored, RelaunchWanted, StateWritten, parse_batch, parse_event, parse_relaunch
@@ -14,6 +15,8 @@ from chronos_ec2.local.sam_invoke import Invocation, built_functions, functions
 _EVENTS = Path("events")
 _ENVIRONMENT = "dev"
 """The environment of the golden events; on this AWS it is empty."""
+_AT_ONCE = 2
+"""Functions at a time, each with one event after the other."""
 _DECIDED = "decided"
 _LAUNCHER = {
     Ignored: "ignored", RelaunchWanted: "nothing to start", DataArrived: "nothing to start",
@@ -29,14 +32,15 @@ def local_invokes(aws: LocalAws) -> Matrix:
     Raises:
         LocalAwsFailed: there is no Docker, or no image for it; `sam` failed.
     """
-    with built_functions(aws) as built:
-        return {
-            function: {
+    with built_functions(aws) as built, ThreadPoolExecutor(_AT_ONCE) as pool:
+
+        def statuses(function: str) -> dict[str, str]:
+            return {
                 event.stem: status(built.invoke(function, event, ENVIRONMENT=_ENVIRONMENT))
                 for event in sorted(_EVENTS.glob("*.json"))
             }
-            for function in functions()
-        }
+
+        return dict(zip(functions(), pool.map(statuses, functions()), strict=True))
 
 
 def status(done: Invocation) -> str:
